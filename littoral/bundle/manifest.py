@@ -1,0 +1,191 @@
+"""bundle.json: what one release is made of and what it asks for. Canonical JSON, integers and strings, 16 KiB at most.
+
+Its sha256 is the bundle's name everywhere. The Update Framework signs it as the target `<model>/<release>.json`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from littoral import canonical
+from littoral.errors import BadNameError, ManifestError
+from littoral.names import check_name
+from littoral.wire.topics import CHUNK_BYTES
+
+SCHEMA = 1
+MAX_MANIFEST_BYTES = 16_384
+MAX_BLOB_BYTES = 512 * 1024 * 1024  # above any model a 512 MB device could serve
+ROLES = ("model", "labels", "card", "golden", "model_card", "licence", "sbom", "provenance")
+
+
+class Lineage(StrEnum):
+    """What the release says it is, against the one before. It chooses how strictly answers are compared."""
+
+    REBUILD = "rebuild"
+    RETRAINED = "retrained"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One file of the bundle. `chunks` is the sha256 of its chunk list."""
+
+    sha256: str
+    length: int
+    chunks: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a device must have. Empty and 0 mean: no demand."""
+
+    architectures: tuple[str, ...] = ()  # as uname -m: x86_64, aarch64, armv7l
+    engines: tuple[str, ...] = ()  # litert, tflite
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    delegate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the release promises to stay within. 0 means: no promise."""
+
+    p95_us: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Inputs with the answers expected of them; the blob holds per case all inputs, then all outputs, raw."""
+
+    cases: int
+    compare: str = "tolerance"  # or top1
+    tolerance_ppm: int = 20_000  # of the range of a quantized output, else of the largest expected magnitude
+    expected: str = "given"  # or copied: made by this very model, so it proves only that it repeats itself
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One release of one model.
+
+    `interface` names what an app depends on: {"shapes": digest, "labels": digest}; `interface_change` says the
+    publisher knows that it differs from the release before.
+    """
+
+    model: str
+    release: int
+    version: str
+    floor: int
+    lineage: Lineage
+    blobs: dict[str, Blob]
+    chunk_bytes: int
+    interface: dict[str, str] = field(default_factory=dict)
+    interface_change: bool = False
+    needs: Needs = Needs()
+    limits: Limits = Limits()
+    golden: Golden | None = None
+
+    @property
+    def target(self) -> str:
+        """The name under which the Update Framework signs it."""
+        return target_name(self.model, self.release)
+
+    @property
+    def size_bytes(self) -> int:
+        """Disk that its blobs take."""
+        return sum(blob.length for blob in self.blobs.values())
+
+    def encode(self) -> bytes:
+        value = {**asdict(self), "schema": SCHEMA}
+        return canonical.encode(value)
+
+
+def target_name(model: str, release: int) -> str:
+    return f"{model}/{release}.json"
+
+
+def role_name(model: str) -> str:
+    """The delegated role that signs a model's releases."""
+    return f"m-{model}"
+
+
+def parse(data: bytes) -> Manifest:
+    """Raises ManifestError for anything that is not a whole and sensible bundle.json."""
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ManifestError(f"bundle.json of {len(data)} bytes, the limit is {MAX_MANIFEST_BYTES}")
+    try:
+        value = json.loads(data)
+        if value["schema"] != SCHEMA:
+            raise ManifestError(f"bundle.json of schema {value['schema']!r}, this version reads {SCHEMA}")
+        manifest = Manifest(
+            model=check_name(value["model"], "model"),
+            release=_number(value["release"], 1),
+            version=str(value["version"])[:200],
+            floor=_number(value["floor"]),
+            lineage=Lineage(value["lineage"]),
+            blobs={_role(role): _blob(blob) for role, blob in value["blobs"].items()},
+            chunk_bytes=_number(value["chunk_bytes"], 1),
+            interface={str(k): str(v) for k, v in value["interface"].items()},
+            interface_change=value["interface_change"] is True,
+            needs=_needs(value["needs"]),
+            limits=Limits(_number(value["limits"]["p95_us"]), _number(value["limits"]["memory_bytes"])),
+            golden=None if value["golden"] is None else _golden(value["golden"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, BadNameError) as error:
+        raise ManifestError(f"bundle.json that cannot be read: {error!r}") from error
+    _check(manifest)
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    if "model" not in manifest.blobs or manifest.blobs["model"].length < 1:
+        raise ManifestError("bundle.json names no model blob")
+    if manifest.chunk_bytes > CHUNK_BYTES:
+        raise ManifestError(f"chunks of {manifest.chunk_bytes} bytes, the limit is {CHUNK_BYTES}")
+    if manifest.floor > manifest.release:
+        raise ManifestError(f"the floor {manifest.floor} is above the release {manifest.release} itself")
+    if (manifest.golden is None) != ("golden" not in manifest.blobs):
+        raise ManifestError("golden vectors without a description, or a description without vectors")
+
+
+def _needs(value: dict[str, Any]) -> Needs:
+    return Needs(
+        architectures=tuple(str(a) for a in value["architectures"]),
+        engines=tuple(str(e) for e in value["engines"]),
+        memory_bytes=_number(value["memory_bytes"]),
+        disk_bytes=_number(value["disk_bytes"]),
+        delegate=str(value["delegate"]),
+    )
+
+
+def _golden(value: dict[str, Any]) -> Golden:
+    compare, expected = str(value["compare"]), str(value["expected"])
+    if compare not in ("tolerance", "top1") or expected not in ("given", "copied"):
+        raise ValueError(f"golden {compare!r} {expected!r}")
+    return Golden(_number(value["cases"], 1), compare, _number(value["tolerance_ppm"]), expected)
+
+
+def _blob(value: dict[str, Any]) -> Blob:
+    length = _number(value["length"])
+    if length > MAX_BLOB_BYTES:
+        raise ValueError(f"a blob of {length} bytes, the limit is {MAX_BLOB_BYTES}")
+    return Blob(_digest(value["sha256"]), length, _digest(value["chunks"]))
+
+
+def _role(name: str) -> str:
+    if name not in ROLES:
+        raise ValueError(f"unknown role {name!r}")
+    return name
+
+
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
+        raise ValueError(f"no digest: {value!r}")
+    return value
+
+
+def _number(value: Any, least: int = 0) -> int:
+    if type(value) is not int or not least <= value < 2**53:
+        raise ValueError(f"no number from {least} up: {value!r}")
+    return value
