@@ -1,0 +1,1 @@
+"""The device: serves models, takes updates, judges them."""

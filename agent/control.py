@@ -1,0 +1,182 @@
+"""What agent and runtime say to each other over control.sock, without I/O: one JSON object a line.
+
+The agent asks, the runtime answers and tells. The connection itself is the agent's voucher for every trial: when it
+ends, the runtime waits its grace and then serves the baseline. docs/architecture.md tells the story.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from littoral.errors import ProtocolError
+
+MAX_LINE_BYTES = 262_144
+
+# --- agent to runtime -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Load releases/<bundle> in a trial child under limits, run its self-test, answer Tried. One at a time."""
+
+    id: int
+    model: str
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Read the model's slot record now and serve what it says. Answered by Serving or Failed."""
+
+    model: str
+    handover: bool = False  # do not try to hold both releases in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Drain and stop serving the model; its clients get no-release (or unknown-model once its record is gone)."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Ask for Memory."""
+
+
+# --- runtime to agent -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """First line of the runtime on every control connection; a Serving for each served model follows."""
+
+    engine: str  # "litert 2.3.0"
+    budget_bytes: int
+    degraded: str = ""  # why this device is slower than it should be, empty when it is not
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How a trial child ended.
+
+    code is "" when it passed, else a named error or one of: golden-mismatch, not-finite, wrong-interface, crashed,
+    hung, no-room. `proven` says that the failure is the release's own and holds for its bytes (blocklist it); a
+    failure for want of memory is not. facts: load_us, invoke_p50_us, invoke_p95_us, memory_bytes, and for golden
+    vectors cases, worst_ppm.
+    """
+
+    id: int
+    model: str
+    bundle: str
+    code: str = ""
+    reason: str = ""
+    proven: bool = False
+    facts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The model is answered by this release from now on. release 0: by none."""
+
+    model: str
+    release: int
+    bundle: str
+    stage: str  # committed, trial, none
+    reason: str = ""  # "", or why it is not what the record names: unvouched, died, safe
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Apply could not be carried out; what was served before is still served (Serving says which)."""
+
+    model: str
+    bundle: str
+    code: str  # model-load, crashed, hung, no-room, bad-record
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What one worker has done since it started, sent about each second for every served model.
+
+    All counts only grow while `worker` (its process id) stays the same. late: answers over the release's p95_us.
+    invalid: answers with NaN or infinity. run_answers and run_inputs: length of the present run of bytewise equal
+    answers, and how many distinct inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
+    histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
+    """
+
+    model: str
+    release: int
+    bundle: str
+    stage: str
+    worker: int
+    answers: int = 0
+    errors: int = 0
+    invalid: int = 0
+    late: int = 0
+    run_answers: int = 0
+    run_inputs: int = 0
+    longest_run_inputs: int = 0
+    memory_bytes: int = 0
+    histogram: tuple[int, ...] = (0,) * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker ended without being asked to. signal 0: it exited with `status`."""
+
+    model: str
+    release: int
+    bundle: str
+    stage: str
+    signal: int
+    status: int
+    memory: bool = False  # killed for want of memory
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Measured bytes per served model, and the budget."""
+
+    budget_bytes: int
+    models: dict[str, int]
+
+
+Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory
+_KINDS: dict[str, Any] = {
+    cls.__name__.lower(): cls
+    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory)
+}
+
+
+def encode(message: Message) -> bytes:
+    """One line, with its line feed."""
+    return json.dumps({"op": type(message).__name__.lower(), **asdict(message)}).encode() + b"\n"
+
+
+class Reader:
+    """Takes bytes as they come and gives whole messages. Raises ProtocolError; close the connection after it."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Message]:
+        self._buffer += data
+        *lines, rest = bytes(self._buffer).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            raise ProtocolError(f"a control line of over {MAX_LINE_BYTES} bytes")
+        self._buffer = bytearray(rest)
+        return [_decode(line) for line in lines if line]
+
+
+def _decode(line: bytes) -> Message:
+    try:
+        value = json.loads(line)
+        cls = _KINDS[value.pop("op")]
+        if "histogram" in value:
+            value["histogram"] = tuple(value["histogram"])
+        message: Message = cls(**value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"a control line that cannot be read: {error!r}") from error
+    return message

@@ -1,0 +1,166 @@
+"""The slot record of a model: what its two slots hold, which one is active, and where its update stands.
+
+One file, one write per decision (agent/record.py). Only the agent writes it; the runtime reads `serves` and
+`baseline` of it.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent import record
+from littoral.errors import RecordError
+from littoral.wire.messages import Ending
+
+MAX_BLOCKED = 12  # (bundle, attempt) pairs kept; the record has 4 KiB
+MAX_REASON = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One release on this device. `bundle` names its folder under releases/. memory_bytes: as its trial measured.
+
+    evidence: what its commit rests on: full, low, first; "" while it was never committed.
+    """
+
+    release: int
+    bundle: str
+    version: str
+    memory_bytes: int = 0
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A bundle that has failed here at this attempt."""
+
+    bundle: str
+    attempt: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """The update that runs, and the state it is in (agent/updater/machine.py). Durable facts only.
+
+    `loads_left` counts down before each load of the trial, `power_cuts` counts the loads after which another boot
+    came: pulling the plug must not condemn a model. `healthy_s` adds up over restarts.
+    """
+
+    release: int
+    bundle: str
+    attempt: int
+    generation: int
+    state: str
+    urgent: bool = False
+    version: str = ""
+    floor: int = 0
+    memory_bytes: int = 0
+    loads_left: int = 0
+    power_cuts: int = 0
+    boot: str = ""  # of the last load
+    healthy_s: int = 0
+    answers: int = 0
+    baseline_constant: int = 0  # longest run of equal answers to distinct inputs seen of the baseline
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """All that is decided about one model on this device.
+
+    active: "a", "b" or "" (nothing is served). stage: "none", "committed" or "trial"; in a trial the other slot is the
+    baseline. floor: oldest release that may still be installed.
+    """
+
+    model: str
+    a: Slot | None = None
+    b: Slot | None = None
+    active: str = ""
+    stage: str = "none"
+    floor: int = 0
+    update: Update | None = None
+    last: Ending | None = None
+    blocked: tuple[Blocked, ...] = ()
+    removing: bool = False
+
+    @property
+    def serves(self) -> Slot | None:
+        """The active slot: what the runtime should serve while the agent vouches for it."""
+        return {"a": self.a, "b": self.b, "": None}[self.active]
+
+    @property
+    def other(self) -> Slot | None:
+        """The slot that is not active."""
+        return {"a": self.b, "b": self.a, "": None}[self.active]
+
+    @property
+    def baseline(self) -> Slot | None:
+        """The last committed release; None where nothing was ever committed."""
+        return {"committed": self.serves, "trial": self.other, "none": None}[self.stage]
+
+    def in_slot(self, bundle: str) -> str:
+        """Name of the slot that holds `bundle`, or ""."""
+        for name, slot in (("a", self.a), ("b", self.b)):
+            if slot is not None and slot.bundle == bundle:
+                return name
+        return ""
+
+    @property
+    def spare(self) -> str:
+        """Name of the slot that the next trial takes."""
+        return "b" if self.active == "a" else "a"
+
+    def with_slot(self, name: str, slot: Slot | None) -> "SlotRecord":
+        return replace(self, a=slot) if name == "a" else replace(self, b=slot)
+
+    def blocks(self, bundle: str, attempt: int) -> Blocked | None:
+        """Why (bundle, attempt) may not be tried; a higher attempt than the one that failed is free."""
+        failed = [entry for entry in self.blocked if entry.bundle == bundle and entry.attempt >= attempt]
+        return failed[-1] if failed else None
+
+    def with_blocked(self, entry: Blocked) -> "SlotRecord":
+        kept = tuple(e for e in self.blocked if e.bundle != entry.bundle)
+        return replace(self, blocked=(*kept, entry)[-MAX_BLOCKED:])
+
+
+def path_of(state: Path, model: str) -> Path:
+    return state / "models" / model / "slots.dat"
+
+
+def read(path: Path) -> SlotRecord | None:
+    """The record at `path`, None where there is none. Raises RecordError."""
+    found = record.read(path)
+    return None if found is None else _parse(found[1], path)
+
+
+def write(path: Path, value: SlotRecord) -> None:
+    """Makes `value` durable; its folder must exist. Raises OSError."""
+    record.write(path, asdict(_clipped(value)))
+
+
+def names(state: Path) -> list[str]:
+    """Models that have a slot record on this device."""
+    return sorted(path.parent.name for path in state.glob("models/*/slots.dat"))
+
+
+def release_folder(state: Path, bundle: str) -> Path:
+    return state / "releases" / bundle
+
+
+def _clipped(value: SlotRecord) -> SlotRecord:
+    """Free text cut to what the record's size allows."""
+    if value.last is not None and len(value.last.reason) > MAX_REASON:
+        value = replace(value, last=replace(value.last, reason=value.last.reason[:MAX_REASON]))
+    return value
+
+
+def _parse(value: dict[str, Any], path: Path) -> SlotRecord:
+    try:
+        for name in ("a", "b"):
+            value[name] = value[name] and Slot(**value[name])
+        value["update"] = value["update"] and Update(**value["update"])
+        value["last"] = value["last"] and Ending(**value["last"])
+        value["blocked"] = tuple(Blocked(**entry) for entry in value["blocked"])
+        return SlotRecord(**value)
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{path}: a slot record that cannot be read: {error!r}") from error

@@ -1,0 +1,67 @@
+"""agent/record.py: the two-copy record."""
+
+from pathlib import Path
+
+import pytest
+
+from agent import record
+from littoral.errors import RecordError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "slots.dat"
+
+
+def test_a_missing_record_is_none(path: Path) -> None:
+    assert record.read(path) is None
+
+
+def test_the_newest_write_is_read_back(path: Path) -> None:
+    for number in range(5):
+        record.write(path, {"number": number})
+        assert record.read(path) == (number + 1, {"number": number})
+
+
+def test_the_file_never_changes_its_length(path: Path) -> None:
+    for number in range(3):
+        record.write(path, {"text": "x" * 1000 * number})
+        assert path.stat().st_size == 2 * record.COPY_BYTES
+
+
+def test_a_torn_write_leaves_the_value_before_it(path: Path) -> None:
+    record.write(path, {"number": 1})
+    record.write(path, {"number": 2})
+    before = path.read_bytes()
+    record.write(path, {"number": 3})
+    after = path.read_bytes()
+    differs = [at for at in range(len(before)) if before[at] != after[at]]
+    for torn_at in (differs[0] + 1, (differs[0] + differs[-1]) // 2, differs[-1]):
+        path.write_bytes(after[:torn_at] + before[torn_at:])
+        assert record.read(path) == (2, {"number": 2})
+
+
+def test_a_bad_block_under_the_older_copy_is_no_loss(path: Path) -> None:
+    record.write(path, {"number": 1})
+    record.write(path, {"number": 2})
+    data = bytearray(path.read_bytes())
+    data[100:120] = bytes(20)
+    path.write_bytes(data)
+    assert record.read(path) == (2, {"number": 2})
+
+
+def test_two_lost_copies_are_a_named_error_and_can_be_written_over(path: Path) -> None:
+    path.write_bytes(b"\xff" * 2 * record.COPY_BYTES)
+    with pytest.raises(RecordError):
+        record.read(path)
+    record.write(path, {"number": 7})
+    found = record.read(path)
+    assert found is not None
+    assert found[1] == {"number": 7}
+
+
+def test_a_value_that_does_not_fit_is_refused_and_changes_nothing(path: Path) -> None:
+    record.write(path, {"number": 1})
+    with pytest.raises(ValueError, match="at most"):
+        record.write(path, {"text": "x" * record.COPY_BYTES})
+    assert record.read(path) == (1, {"number": 1})
