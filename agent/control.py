@@ -83,16 +83,18 @@ class Serving:
     release: int
     bundle: str
     stage: str  # committed, trial, none
-    reason: str = ""  # "", or why it is not what the record names: unvouched, died, safe
+    reason: str = ""  # "", or why it is not what the record names: unvouched, died, failed, safe
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Apply could not be carried out; what was served before is still served (Serving says which)."""
+    """A release could not be loaded or admitted. What was served before is still served, or is loaded again: the
+    Serving that follows says which.
+    """
 
     model: str
     bundle: str
-    code: str  # model-load, crashed, hung, no-room, bad-record
+    code: str  # a named error (model-load, no-room, bad-record ...), crashed or hung
     reason: str
 
 
@@ -100,7 +102,8 @@ class Failed:
 class Counters:
     """What one worker has done since it started, sent about each second for every served model.
 
-    All counts only grow while `worker` (its process id) stays the same. late: answers over the release's p95_us.
+    All counts only grow while `worker` (its process id) stays the same. errors: requests that the engine failed on; what
+    a client did wrong is not counted. late: answers over the release's p95_us.
     invalid: answers with NaN or infinity. run_answers and run_inputs: length of the present run of bytewise equal
     answers, and how many distinct inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
@@ -177,6 +180,6 @@ def _decode(line: bytes) -> Message:
         if "histogram" in value:
             value["histogram"] = tuple(value["histogram"])
         message: Message = cls(**value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ProtocolError(f"a control line that cannot be read: {error!r}") from error
     return message

@@ -4,7 +4,10 @@ An error says what happened and what to do about it. `code` is its stable name i
 output; docs/errors.md lists them all. A class exists where a caller would decide differently.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from littoral.tensors import Interface
 
 
 class LittoralError(Exception):
@@ -119,8 +122,13 @@ class WrongInputsError(QueryError):
 
 
 class StaleInterfaceError(QueryError):
-    """The request was made for another interface than the one now served; nothing was run."""
+    """The request was made for another interface than the one now served; nothing was run.
 
+    Attributes:
+        interface: the one now served, where the client raises it.
+    """
+
+    interface: "Interface | None" = None
     code = "stale-interface"
     default_remedy = "Quantize anew for the interface in the WELCOME that came with this error."
 

@@ -86,6 +86,11 @@ class Interface:
             for side, tensors in (("inputs", self.inputs), ("outputs", self.outputs))
         }
 
+    def declared(self) -> dict[str, str]:
+        """What an app depends on, as bundle.json declares it: a digest of the shapes and one of the labels."""
+        parts = {"shapes": self.shapes(), "labels": list(self.labels)}
+        return {name: canonical.digest(canonical.encode(part)) for name, part in parts.items()}
+
     def to_json(self) -> dict[str, Any]:
         return {
             "inputs": [t.to_json() for t in self.inputs],

@@ -87,7 +87,7 @@ def _want(value: dict[str, Any] | None) -> Want | None:
     if value is None:
         return None
     bundle = str(value["bundle"])
-    if len(bundle) != 64 or int(bundle, 16) < 0:
+    if len(bundle) != 64 or not set(bundle) <= set("0123456789abcdef"):
         raise ValueError(f"no digest: {bundle!r}")
     return Want(_natural(value["release"]), bundle, _natural(value.get("attempt", 1)), value.get("urgent") is True)
 

@@ -91,7 +91,7 @@ class Frame:
         """The body as a JSON object. Raises ProtocolError."""
         try:
             value = json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.ProtocolError(f"{self.kind.name} does not hold JSON: {error}") from error
         if not isinstance(value, dict):
             raise errors.ProtocolError(f"{self.kind.name} does not hold a JSON object")

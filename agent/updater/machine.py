@@ -1,0 +1,298 @@
+"""The update machine: two tables and one pure function. It touches no disk, socket or clock.
+
+A state is durable before its step runs; a step ends with a Result and never names its successor: NEXT does. RESUME says
+where a machine found in a state goes on after a restart. `advance` makes the slot record that the next state begins
+with; writing that record is the decision.
+
+    idle -> plan -> fetch -> stage -> self-test -> ready -> activate -> probation -> commit -> idle
+            any failure before activate: nothing changed                    \\-> rollback -> idle, or stuck
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from agent.slots import Blocked, Slot, SlotRecord, Update
+from littoral.wire.messages import Ending, Want
+
+MAX_POWER_CUTS = 10
+
+
+class State(StrEnum):
+    IDLE = "idle"
+    PLAN = "plan"
+    FETCH = "fetch"
+    STAGE = "stage"
+    SELF_TEST = "self-test"
+    READY = "ready"
+    ACTIVATE = "activate"
+    PROBATION = "probation"
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+    STUCK = "stuck"
+
+
+class Outcome(StrEnum):
+    """How a step ended."""
+
+    DONE = "done"
+    AGAIN = "again"  # not now: the state is entered anew
+    REFUSED = "refused"  # it cannot be here now; nothing is proven of the release
+    BAD = "bad"  # proven of authenticated bytes: this (bundle, attempt) is blocklisted
+    SUPERSEDED = "superseded"  # something else is wanted
+    EXPIRED = "expired"  # the state's deadline passed
+
+
+_QUIET_END = {Outcome.REFUSED: State.IDLE, Outcome.BAD: State.IDLE, Outcome.SUPERSEDED: State.IDLE}
+_BACK = {
+    Outcome.REFUSED: State.ROLLBACK,
+    Outcome.BAD: State.ROLLBACK,
+    Outcome.SUPERSEDED: State.ROLLBACK,
+    Outcome.EXPIRED: State.ROLLBACK,
+}
+_TABLE: dict[State, dict[Outcome, State]] = {
+    State.IDLE: {outcome: State.PLAN if outcome is Outcome.DONE else State.IDLE for outcome in Outcome},
+    State.PLAN: {
+        Outcome.DONE: State.FETCH,
+        Outcome.AGAIN: State.PLAN,
+        Outcome.EXPIRED: State.IDLE,
+        **_QUIET_END,
+    },
+    State.FETCH: {
+        Outcome.DONE: State.STAGE,
+        Outcome.AGAIN: State.PLAN,
+        Outcome.EXPIRED: State.IDLE,
+        **_QUIET_END,
+    },
+    State.STAGE: {
+        Outcome.DONE: State.SELF_TEST,
+        Outcome.AGAIN: State.PLAN,
+        Outcome.EXPIRED: State.IDLE,
+        **_QUIET_END,
+    },
+    State.SELF_TEST: {
+        Outcome.DONE: State.READY,
+        Outcome.AGAIN: State.SELF_TEST,
+        Outcome.EXPIRED: State.IDLE,
+        **_QUIET_END,
+    },
+    State.READY: {
+        Outcome.DONE: State.ACTIVATE,
+        Outcome.AGAIN: State.READY,
+        Outcome.EXPIRED: State.IDLE,
+        **_QUIET_END,
+    },
+    State.ACTIVATE: {Outcome.DONE: State.PROBATION, Outcome.AGAIN: State.ACTIVATE, **_BACK},
+    State.PROBATION: {
+        Outcome.DONE: State.COMMIT,
+        Outcome.AGAIN: State.ACTIVATE,
+        **_BACK,
+        Outcome.EXPIRED: State.COMMIT,
+    },
+    State.COMMIT: {outcome: State.IDLE if outcome is Outcome.DONE else State.COMMIT for outcome in Outcome},
+    State.ROLLBACK: {
+        Outcome.DONE: State.IDLE,
+        Outcome.AGAIN: State.ROLLBACK,
+        Outcome.REFUSED: State.STUCK,
+        Outcome.BAD: State.STUCK,
+        Outcome.SUPERSEDED: State.ROLLBACK,
+        Outcome.EXPIRED: State.STUCK,
+    },
+    State.STUCK: {
+        outcome: State.IDLE if outcome in (Outcome.DONE, Outcome.SUPERSEDED) else State.STUCK for outcome in Outcome
+    },
+}
+NEXT: dict[tuple[State, Outcome], State] = {
+    (state, outcome): after for state, row in _TABLE.items() for outcome, after in row.items()
+}
+
+# A plan and its chunk lists live in memory only, so whatever needs them begins with the plan again.
+RESUME: dict[State, State] = {
+    State.IDLE: State.IDLE,
+    State.PLAN: State.PLAN,
+    State.FETCH: State.PLAN,
+    State.STAGE: State.PLAN,
+    State.SELF_TEST: State.SELF_TEST,
+    State.READY: State.READY,
+    State.ACTIVATE: State.ACTIVATE,
+    State.PROBATION: State.PROBATION,
+    State.COMMIT: State.COMMIT,
+    State.ROLLBACK: State.ROLLBACK,
+    State.STUCK: State.STUCK,
+}
+
+_UNTRIED = (State.PLAN, State.FETCH, State.STAGE, State.SELF_TEST, State.READY)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a step ended. `learned` are fields of Update that it found out; facts are the numbers behind a verdict."""
+
+    outcome: Outcome
+    code: str = ""
+    reason: str = ""
+    evidence: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    learned: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and in which boot something is decided. `at` is seconds since 1970, for people; it decides nothing."""
+
+    at: int
+    boot: str
+
+
+def state_of(record: SlotRecord) -> State:
+    return State.IDLE if record.update is None else State(record.update.state)
+
+
+def begin(record: SlotRecord, want: Want, generation: int, trial_loads: int) -> SlotRecord:
+    """The record with an update to `want` in its first state. Only from idle or stuck."""
+    if state_of(record) not in (State.IDLE, State.STUCK):
+        raise RuntimeError(f"{record.model}: an update is running already")
+    update = Update(
+        release=want.release,
+        bundle=want.bundle,
+        attempt=want.attempt,
+        generation=generation,
+        state=State.PLAN,
+        urgent=want.urgent,
+        loads_left=trial_loads,
+    )
+    return replace(record, update=update)
+
+
+def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
+    """The record that the next state begins with."""
+    if record.update is None:
+        raise RuntimeError(f"{record.model}: no update is running")
+    state = State(record.update.state)
+    if result.learned:
+        record = replace(record, update=replace(record.update, **result.learned))
+    result = _out_of_loads(record, state, result)
+    after = NEXT[state, result.outcome]
+    if after is State.ACTIVATE:
+        return _activate(record, moment)
+    if after is State.COMMIT and state is not State.COMMIT:
+        return _commit(record, result, moment)
+    if after is State.ROLLBACK and state is not State.ROLLBACK:
+        return _roll_back(record, result, moment)
+    if after is State.IDLE:
+        ended = _end_untried(record, result, moment) if state in _UNTRIED else record
+        return replace(ended, update=None)
+    return _enter(record, after)
+
+
+def resume(record: SlotRecord, moment: Moment) -> SlotRecord:
+    """The record that a restarted agent goes on with."""
+    if record.update is None:
+        return record
+    after = RESUME[State(record.update.state)]
+    if after is State.ACTIVATE:
+        return advance(record, Result(Outcome.AGAIN), moment)
+    return _enter(record, after)
+
+
+def _enter(record: SlotRecord, state: State) -> SlotRecord:
+    assert record.update is not None
+    return replace(record, update=replace(record.update, state=state))
+
+
+def _out_of_loads(record: SlotRecord, state: State, result: Result) -> Result:
+    """A trial that may not be loaded again has failed, whatever ended its last load."""
+    update = record.update
+    assert update is not None
+    if NEXT[state, result.outcome] is not State.ACTIVATE:
+        return result
+    if update.power_cuts >= MAX_POWER_CUTS:
+        return Result(Outcome.REFUSED, "power-cuts", f"power was cut {update.power_cuts} times during the trial")
+    if update.loads_left < 1:
+        return Result(Outcome.BAD, "crashed", "every load of the trial ended before its probation did")
+    return result
+
+
+def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
+    """The one write that switches. The load it stands for is counted before it happens."""
+    update = record.update
+    assert update is not None
+    power_cut = update.boot not in ("", moment.boot)
+    update = replace(
+        update,
+        state=State.ACTIVATE,
+        loads_left=update.loads_left - (0 if power_cut else 1),
+        power_cuts=update.power_cuts + power_cut,
+        boot=moment.boot,
+    )
+    if record.stage == "trial":
+        return replace(record, update=update)
+    slot = Slot(update.release, update.bundle, update.version, update.memory_bytes)
+    spare = record.spare
+    return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)
+
+
+def _commit(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
+    update = record.update
+    assert update is not None
+    trusted = replace(record.serves, evidence=result.evidence or "low") if record.serves else None
+    return replace(
+        record.with_slot(record.active, trusted),
+        stage="committed",
+        floor=max(record.floor, update.floor),
+        last=_ending(update, "committed", result, moment),
+        update=replace(update, state=State.COMMIT),
+    )
+
+
+def _roll_back(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
+    """Back to the baseline, or to nothing where this was the first release; blocklists in the same write."""
+    update = record.update
+    assert update is not None
+    back = record.other is not None
+    record = _with_verdict(record, result)
+    outcome = {
+        Outcome.BAD: "rolled-back" if back else "failed",
+        Outcome.REFUSED: "refused",
+        Outcome.SUPERSEDED: "cancelled",
+        Outcome.EXPIRED: "rolled-back" if back else "failed",
+    }[result.outcome]
+    trial = record.active
+    active = {"a": "b", "b": "a"}[trial] if back else ""
+    return replace(
+        record if back else record.with_slot(trial, None),
+        active=active,
+        stage="committed" if back else "none",
+        last=_ending(update, outcome, result, moment),
+        update=replace(update, state=State.ROLLBACK),
+    )
+
+
+def _end_untried(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
+    assert record.update is not None
+    outcome = {
+        Outcome.BAD: "failed",
+        Outcome.REFUSED: "blocked" if result.code == "blocklisted" else "refused",
+        Outcome.SUPERSEDED: "superseded",
+        Outcome.EXPIRED: "failed",
+    }[result.outcome]
+    return replace(_with_verdict(record, result), last=_ending(record.update, outcome, result, moment))
+
+
+def _with_verdict(record: SlotRecord, result: Result) -> SlotRecord:
+    if result.outcome is not Outcome.BAD or record.update is None:
+        return record
+    return record.with_blocked(Blocked(record.update.bundle, record.update.attempt, result.code))
+
+
+def _ending(update: Update, outcome: str, result: Result, moment: Moment) -> Ending:
+    return Ending(
+        release=update.release,
+        bundle=update.bundle,
+        attempt=update.attempt,
+        outcome=outcome,
+        code=result.code,
+        reason=result.reason,
+        facts=result.facts,
+        at=moment.at,
+    )

@@ -1,0 +1,132 @@
+"""What every step of an update is, and what it may use. delivery.py and trial.py hold the steps, one class a state.
+
+A step does its part bit by bit and ends with a Result. None blocks, and none knows what comes after it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent import control
+from agent.config import Config
+from agent.slots import SlotRecord
+from agent.updater.fetch import Source
+from agent.updater.machine import Result
+from agent.updater.planning import Planner
+from agent.updater.voucher import Voucher
+from littoral.bundle.manifest import Manifest
+
+DAY_S = 86_400.0
+
+
+class Verdict(Protocol):
+    """A judge's word that a trial is bad, with the numbers behind it."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def facts(self) -> dict[str, int | str]: ...
+
+
+class Judge(Protocol):
+    """Weighs what a trial does on live traffic."""
+
+    answers: int
+
+    def counters(self, counters: control.Counters, now_s: float) -> None: ...
+    def died(self, died: control.Died, now_s: float) -> None: ...
+    def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
+    def verdict(self, now_s: float) -> Verdict | None: ...
+    def healthy(self, now_s: float) -> bool: ...
+
+
+class Canary(Protocol):
+    """Asks a model through the real socket, again and again while it is watched."""
+
+    def watch(self, model: str, release: int, golden: Path | None) -> None: ...
+    def unwatch(self, model: str) -> None: ...
+
+
+class CanaryResult(Protocol):
+    """One question of the canary and what came of it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def release(self) -> int: ...
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def code(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What an update needs from the rest of the agent. tell(kind, model, release, text, facts) reports a milestone."""
+
+    config: Config
+    architecture: str
+    planner: Planner
+    source: Source
+    voucher: Voucher
+    canary: Canary
+    judge: Callable[[Manifest, int], Judge]
+    online: Callable[[], bool]
+    known_time: Callable[[], int]
+    may_activate: Callable[[str], bool]
+    tell: Callable[[str, str, int, str, dict[str, Any]], None]
+
+
+@dataclass(slots=True)
+class Work:
+    """What the steps of one update hand to each other in memory. vouched_on: the connection Apply was sent over."""
+
+    encoded: bytes = b""
+    manifest: Manifest | None = None
+    chunk_lists: dict[str, tuple[str, ...]] | None = None
+    vouched_on: int = 0
+
+
+class Step:
+    """Base of all steps. `detail` and `code` say why it waits; `deadline_s` is how long it may take."""
+
+    deadline_s = DAY_S
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        assert record.update is not None
+        self.rooms = rooms
+        self.record = record
+        self.update = record.update
+        self.work = work
+        self.started_at = now
+        self.detail = ""
+        self.code = ""
+
+    def poll(self, now: float) -> Result | None:
+        """Goes on; a Result once it has ended."""
+        raise NotImplementedError
+
+    def notice(self, message: control.Message, now: float) -> None:
+        """The runtime said something about this model."""
+
+    def canary(self, result: CanaryResult, now: float) -> None:
+        """The canary asked this model."""
+
+    def arrived(self, name: str, data: bytes | None, now: float) -> None:
+        """The source delivered `name`."""
+
+    def remember(self) -> dict[str, Any]:
+        """Fields of Update worth a durable write of their own now; mostly none."""
+        return {}
+
+    def progress(self) -> tuple[int, int]:
+        """(bytes fetched, bytes in all); (0, 0) where nothing is fetched."""
+        return 0, 0
+
+    def close(self) -> None:
+        """Lets go of everything; called once, however the step ended."""

@@ -1,0 +1,257 @@
+"""The steps in which a release is tried, watched, and kept or given up: self-test to commit or rollback."""
+
+from typing import Any
+
+from agent import control
+from agent.slots import SlotRecord
+from agent.updater import staging
+from agent.updater.machine import Outcome, Result
+from agent.updater.steps import DAY_S, CanaryResult, Rooms, Step, Work
+from littoral import errors
+
+APPLY_TIMEOUT_S = 120.0
+
+
+class SelfTestStep(Step):
+    """The runtime loads it in a trial child, which tests it under limits."""
+
+    _number = 0
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        SelfTestStep._number += 1
+        self._id = SelfTestStep._number
+        self._asked_on = 0
+        self._answer: control.Tried | None = None
+
+    def poll(self, now: float) -> Result | None:
+        voucher = self.rooms.voucher
+        if self._answer is not None:
+            return self._weigh(self._answer)
+        if not voucher.connected:
+            self.detail = "waiting for the runtime"
+        elif self._asked_on != voucher.connections:
+            self.detail = ""
+            self._asked_on = voucher.connections
+            voucher.send(control.Try(self._id, self.record.model, self.update.bundle))
+        return None
+
+    def notice(self, message: control.Message, now: float) -> None:
+        if isinstance(message, control.Tried) and message.id == self._id and message.bundle == self.update.bundle:
+            self._answer = message
+
+    def _weigh(self, tried: control.Tried) -> Result:
+        if tried.code:
+            outcome = Outcome.BAD if tried.proven else Outcome.REFUSED
+            return Result(outcome, tried.code, tried.reason, facts=dict(tried.facts))
+        text = f"self-test passed: {tried.facts.get('invoke_p50_us', 0)} us, {tried.facts.get('memory_bytes', 0)} bytes"
+        self.rooms.tell("tested", self.record.model, self.update.release, text, dict(tried.facts))
+        return Result(Outcome.DONE, learned={"memory_bytes": tried.facts.get("memory_bytes", 0)})
+
+
+class ReadyStep(Step):
+    """Waits for its turn: one model of a device is in probation at a time."""
+
+    deadline_s = 7 * DAY_S
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        self.longest_run = 0
+
+    def poll(self, now: float) -> Result | None:
+        if not self.rooms.voucher.connected:
+            self.detail = "waiting for the runtime"
+            return None
+        if not self.rooms.may_activate(self.record.model):
+            self.detail = "another model is in probation"
+            return None
+        return Result(Outcome.DONE)
+
+
+class ActivateStep(Step):
+    """Tells the runtime to switch; the record has named the trial already."""
+
+    deadline_s = 2 * APPLY_TIMEOUT_S
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        self._asked_on = 0
+        self._result: Result | None = None
+
+    def poll(self, now: float) -> Result | None:
+        voucher = self.rooms.voucher
+        if self._result is None and voucher.connected and self._asked_on != voucher.connections:
+            self._asked_on = self.work.vouched_on = voucher.connections
+            voucher.send(control.Apply(self.record.model, handover=self._was_too_much()))
+        return self._result
+
+    def _was_too_much(self) -> bool:
+        """Whether this release was given up before because both did not fit: then one goes before the other comes."""
+        last = self.record.last
+        return last is not None and last.bundle == self.update.bundle and last.code == "resources"
+
+    def notice(self, message: control.Message, now: float) -> None:
+        bundle = self.update.bundle
+        if isinstance(message, control.Serving) and message.bundle == bundle and message.stage == "trial":
+            self._result = Result(Outcome.DONE)
+        elif isinstance(message, control.Failed) and message.bundle == bundle:
+            outcome = Outcome.REFUSED if message.code == errors.NoRoomError.code else Outcome.BAD
+            self._result = Result(outcome, message.code, message.reason)
+        elif isinstance(message, control.Died) and message.bundle == bundle:
+            self._result = _death(message)
+
+
+class ProbationStep(Step):
+    """The trial answers everyone and is watched. A first release needs one answer of the canary and no more."""
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        self.deadline_s = rooms.config.probation.longest_s
+        self._manifest = staging.manifest_of(rooms.config.state, self.update.bundle)
+        self._judge = rooms.judge(self._manifest, self.update.baseline_constant)
+        self._healthy_s = float(self.update.healthy_s)
+        self._counted_at = now
+        self._remembered_s = self._healthy_s
+        self._canary_ok = False
+        self._result: Result | None = None
+        folder = rooms.config.state / "releases" / self.update.bundle / "golden"
+        rooms.canary.watch(record.model, self.update.release, folder if folder.exists() else None)
+
+    def poll(self, now: float) -> Result | None:
+        self._adopt()
+        self._count(now)
+        verdict = self._judge.verdict(now)
+        if verdict is not None and self._result is None:
+            self._result = Result(Outcome.BAD, verdict.code, verdict.reason, facts=dict(verdict.facts))
+        return self._result or self._trusted()
+
+    def notice(self, message: control.Message, now: float) -> None:
+        bundle = self.update.bundle
+        if isinstance(message, control.Counters) and message.bundle == bundle:
+            self._judge.counters(message, now)
+        elif isinstance(message, control.Died) and message.bundle == bundle:
+            self._judge.died(message, now)
+            if message.memory:
+                self._result = _death(message)
+        elif isinstance(message, control.Died) and message.memory:
+            self._result = Result(Outcome.REFUSED, "resources", "the baseline was killed for want of memory")
+
+    def canary(self, result: CanaryResult, now: float) -> None:
+        self._canary_ok = result.ok
+        self._judge.canary(result.ok, result.code, result.text, now)
+
+    def remember(self) -> dict[str, Any]:
+        step = max(self.rooms.config.probation.healthy_s / 8, 2.0)
+        if self._healthy_s - self._remembered_s < step:
+            return {}
+        self._remembered_s = self._healthy_s
+        return {"healthy_s": int(self._healthy_s), "answers": self._answers}
+
+    def close(self) -> None:
+        self.rooms.canary.unwatch(self.record.model)
+
+    @property
+    def _answers(self) -> int:
+        return self.update.answers + self._judge.answers
+
+    def _adopt(self) -> None:
+        """Vouches anew after any break. A trial that is loaded no more must be loaded again, which costs a load."""
+        voucher = self.rooms.voucher
+        serving = voucher.serving.get(self.record.model)
+        if not voucher.connected or serving is None or self.work.vouched_on == voucher.connections:
+            return
+        self.work.vouched_on = voucher.connections
+        if serving.bundle == self.update.bundle and serving.stage == "trial":
+            voucher.send(control.Apply(self.record.model))
+        else:
+            self._result = Result(Outcome.AGAIN)
+
+    def _count(self, now: float) -> None:
+        """Healthy time passes only while the trial is vouched for and known to be well."""
+        if self.rooms.voucher.connected and self._judge.healthy(now):
+            self._healthy_s += now - self._counted_at
+        self._counted_at = now
+        settings = self.rooms.config.probation
+        self.detail = (
+            f"{self._healthy_s:.0f} of {settings.healthy_s:.0f} s healthy, "
+            f"{self._answers} of {settings.answers} answers"
+        )
+
+    def _trusted(self) -> Result | None:
+        settings = self.rooms.config.probation
+        facts = {"healthy_s": int(self._healthy_s), "answers": self._answers}
+        if self.record.other is None and self._canary_ok:
+            return Result(Outcome.DONE, evidence="first", facts=facts)
+        if self._healthy_s >= settings.healthy_s and self._answers >= settings.answers:
+            return Result(Outcome.DONE, evidence="full", facts=facts)
+        return None
+
+
+class CommitStep(Step):
+    """Tells the runtime that the trial is a trial no more."""
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        self._asked_on = 0
+        self._said = False
+
+    def poll(self, now: float) -> Result | None:
+        voucher = self.rooms.voucher
+        if voucher.connected and self._asked_on != voucher.connections:
+            self._asked_on = voucher.connections
+            voucher.send(control.Apply(self.record.model))
+        return Result(Outcome.DONE) if self._said else None
+
+    def notice(self, message: control.Message, now: float) -> None:
+        if isinstance(message, control.Serving) and message.bundle == self.update.bundle:
+            self._said = self._said or message.stage == "committed"
+
+
+class RollbackStep(Step):
+    """Has the runtime serve the baseline, or nothing where there is none."""
+
+    deadline_s = APPLY_TIMEOUT_S
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        self._asked_on = 0
+        self._result: Result | None = None
+
+    def poll(self, now: float) -> Result | None:
+        voucher, model = self.rooms.voucher, self.record.model
+        if not voucher.connected:
+            self.started_at = now  # without the runtime no deadline runs: alone it serves the baseline anyway
+        elif self._asked_on != voucher.connections:
+            self._asked_on = voucher.connections
+            voucher.send(control.Apply(model) if self.record.serves else control.Unload(model))
+        return self._result
+
+    def notice(self, message: control.Message, now: float) -> None:
+        baseline = self.record.serves
+        if isinstance(message, control.Serving):
+            if message.bundle == (baseline.bundle if baseline else "") and message.stage != "trial":
+                self._result = Result(Outcome.DONE)
+        elif isinstance(message, control.Failed) and baseline and message.bundle == baseline.bundle:
+            self._result = Result(Outcome.BAD, message.code, message.reason)
+
+
+class StuckStep(RollbackStep):
+    """A baseline exists and cannot be served: asks again each minute, for ever, and takes any newer wish."""
+
+    deadline_s = 10 * 365 * DAY_S
+    _again_s = 60.0
+
+    def poll(self, now: float) -> Result | None:
+        if self._result is not None and self._result.outcome is Outcome.DONE:
+            return self._result
+        if now - self.started_at >= self._again_s:
+            self.started_at, self._asked_on, self._result = now, 0, None
+            super().poll(now)
+        return None
+
+
+def _death(died: control.Died) -> Result:
+    if died.memory:
+        return Result(Outcome.REFUSED, "resources", "its worker was killed for want of memory")
+    how = f"signal {died.signal}" if died.signal else f"status {died.status}"
+    return Result(Outcome.BAD, "crashed", f"its worker ended with {how}", facts={"signal": died.signal})

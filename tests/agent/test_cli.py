@@ -1,0 +1,69 @@
+"""agent/cli.py: what `littoral-agent status` and `explain` say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent import cli, slots
+from agent.slots import Blocked, Slot, SlotRecord, Update
+from littoral.wire.messages import Ending
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    (tmp_path / "agent.toml").write_text('device = "farm-1"\n')
+    path = slots.path_of(tmp_path, "cats")
+    path.parent.mkdir(parents=True)
+    record = SlotRecord(
+        "cats",
+        a=Slot(2, "a" * 64, "2.0", 1, "full"),
+        active="a",
+        stage="committed",
+        floor=1,
+        update=Update(4, "d" * 64, 1, 9, "fetch"),
+        last=Ending(3, "c" * 64, 1, "rolled-back", "constant", "64 equal answers", {"run_inputs": 41}),
+        blocked=(Blocked("c" * 64, 1, "constant"),),
+    )
+    slots.write(path, record)
+    return str(tmp_path / "agent.toml")
+
+
+def test_status_says_what_is_served_and_what_is_on_its_way(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--config", config]) == 0
+    text = capsys.readouterr().out
+    assert "release 2 (2.0) is served, committed with evidence full" in text
+    assert "update to release 4, attempt 1: fetch" in text
+
+
+def test_explain_gives_the_reason_with_its_numbers(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "cats", "--config", config]) == 0
+    text = capsys.readouterr().out
+    assert "64 equal answers (constant)" in text
+    assert "run_inputs: 41" in text
+    assert "blocklisted" in text
+
+
+def test_json_holds_the_same(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "cats", "--config", config, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["last"]["facts"] == {"run_inputs": 41}
+    assert found["blocked"][0]["code"] == "constant"
+    assert cli.main(["status", "--config", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]["cats"]["stage"] == "committed"
+
+
+def test_an_unknown_model_is_a_named_error(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "dogs", "--config", config]) == 1
+    assert "this device has no model dogs" in capsys.readouterr().err
+
+
+def test_a_missing_configuration_is_a_named_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--config", str(tmp_path / "none.toml")]) == 1
+    assert "none.toml" in capsys.readouterr().err
+
+
+def test_an_agent_that_is_not_enrolled_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "agent.toml").write_text("")
+    assert cli.main(["run", "--config", str(tmp_path / "agent.toml")]) == 1
+    assert "Enrol first" in capsys.readouterr().err

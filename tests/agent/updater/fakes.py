@@ -1,0 +1,235 @@
+"""Stand-ins for the rooms around an update, with the real interfaces, for unit tests only."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from agent import control
+from agent.config import Config
+from agent.updater.child_protocol import Plan, Request
+from agent.updater.planning import Job, Planner
+from agent.updater.steps import Rooms, Verdict
+from agent.updater.voucher import Voucher
+from littoral.bundle import chunks
+from littoral.bundle.manifest import Blob, Lineage, Manifest
+from littoral.errors import LittoralError
+from littoral.wire.messages import Want
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release as a fleet server would hold it."""
+
+    manifest: Manifest
+    blobs: dict[str, bytes]
+
+    @property
+    def encoded(self) -> bytes:
+        return self.manifest.encode()
+
+    @property
+    def bundle(self) -> str:
+        return chunks.digest_of(self.encoded)
+
+    def want(self, attempt: int = 1, urgent: bool = False) -> Want:
+        return Want(self.manifest.release, self.bundle, attempt, urgent)
+
+
+def make_release(number: int, floor: int = 0, **changes: Any) -> Release:
+    """Release `number` of `cats`, its model made of bytes that no other number has."""
+    blobs = {"model": f"model {number} ".encode() * 40}
+    listed = {
+        role: Blob(chunks.digest_of(data), len(data), chunks.digest_of(chunks.list_of(chunks.split(data, 64))))
+        for role, data in blobs.items()
+    }
+    manifest = Manifest("cats", number, f"{number}.0", floor, Lineage.RETRAINED, listed, chunk_bytes=64, **changes)
+    return Release(manifest, blobs)
+
+
+class FakePlanner:
+    """Answers a plan at once from the releases it knows, or with the error it is told."""
+
+    def __init__(self) -> None:
+        self.releases: dict[str, Release] = {}
+        self.error: LittoralError | None = None
+
+    def submit(self, request: Request) -> Job:
+        job = Job(request)
+        job.error = self.error
+        if job.error is None:
+            release = self.releases[request.bundle]
+            size = release.manifest.chunk_bytes
+            lists = {
+                role: chunks.parse_list(chunks.list_of(chunks.split(data, size)))
+                for role, data in release.blobs.items()
+            }
+            job.plan = Plan(release.encoded.decode(), lists)
+        return job
+
+    def cancel(self, job: Job) -> None:
+        return
+
+
+class FakeSource:
+    """Holds every chunk of every release; delivers when asked to."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+    def ask(self, names: list[str]) -> None:
+        self.asked += names
+
+    def forget(self, names: list[str]) -> None:
+        self.asked = [name for name in self.asked if name not in names]
+
+    def need(self, digests: list[str]) -> None:
+        return
+
+
+class FakeRuntime:
+    """The runtime as the voucher shows it: reads the slot record as the real one does, and loads nothing."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.connections = 1
+        self.greeting = control.Greeting("litert 2.3.0", 10**9)
+        self.serving: dict[str, control.Serving] = {}
+        self.said: list[control.Message] = []
+        self.fails: dict[str, tuple[str, bool]] = {}  # bundle: how its trial child ends (code, proven)
+        self.cannot_load: set[str] = set()
+        self.loads: list[str] = []
+        self.state = Path()
+
+    def send(self, message: control.Message) -> bool:
+        if isinstance(message, control.Try):
+            code, proven = self.fails.get(message.bundle, ("", False))
+            facts = {"memory_bytes": 1000, "invoke_p50_us": 5}
+            self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
+        elif isinstance(message, control.Apply):
+            self.said.append(self._apply(message.model))
+        elif isinstance(message, control.Unload):
+            self.said.append(control.Serving(message.model, 0, "", "none"))
+        for said in self.said:
+            if isinstance(said, control.Serving):
+                self.serving[said.model] = said
+        return True
+
+    def restart(self) -> None:
+        """As after a crash or a boot: it serves baselines, and greets the agent anew."""
+        from agent import slots
+
+        self.connections += 1
+        self.serving = {}
+        for model in slots.names(self.state):
+            record = slots.read(slots.path_of(self.state, model))
+            baseline = record.baseline if record else None
+            self.serving[model] = (
+                control.Serving(model, baseline.release, baseline.bundle, "committed")
+                if baseline
+                else control.Serving(model, 0, "", "none")
+            )
+
+    def _apply(self, model: str) -> control.Message:
+        from agent import slots
+
+        record = slots.read(slots.path_of(self.state, model))
+        assert record is not None
+        slot = record.serves
+        assert slot is not None
+        if slot.bundle in self.cannot_load:
+            return control.Failed(model, slot.bundle, "model-load", "it does not load")
+        held = self.serving.get(model)
+        if held is None or held.bundle != slot.bundle:
+            self.loads.append(slot.bundle)
+        return control.Serving(model, slot.release, slot.bundle, record.stage)
+
+
+class FakeJudge:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.word: Verdict | None = None
+
+    def counters(self, counters: control.Counters, now_s: float) -> None:
+        self.answers = counters.answers
+
+    def died(self, died: control.Died, now_s: float) -> None:
+        self.word = FakeVerdict("crashed", f"signal {died.signal}")
+
+    def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
+        return
+
+    def verdict(self, now_s: float) -> Verdict | None:
+        return self.word
+
+    def healthy(self, now_s: float) -> bool:
+        return self.word is None
+
+
+@dataclass(frozen=True, slots=True)
+class FakeVerdict:
+    code: str
+    reason: str
+    facts: dict[str, int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeCanaryResult:
+    model: str
+    release: int
+    ok: bool = True
+    code: str = ""
+    text: str = ""
+
+
+class FakeCanary:
+    def __init__(self) -> None:
+        self.watched: dict[str, int] = {}
+
+    def watch(self, model: str, release: int, golden: Path | None) -> None:
+        self.watched[model] = release
+
+    def unwatch(self, model: str) -> None:
+        self.watched.pop(model, None)
+
+
+class World:
+    """Everything around a device's updates; outlives any number of agents on it."""
+
+    def __init__(self, state: Path, config: Config) -> None:
+        self.config = config
+        self.planner = FakePlanner()
+        self.source = FakeSource()
+        self.runtime = FakeRuntime()
+        self.runtime.state = state
+        self.canary = FakeCanary()
+        self.judge = FakeJudge()
+        self.online = True
+        self.told: list[tuple[str, str]] = []
+
+    def add(self, release: Release) -> Release:
+        self.planner.releases[release.bundle] = release
+        for data in release.blobs.values():
+            for piece in chunks.split(data, release.manifest.chunk_bytes):
+                self.source.held[f"chunk/{chunks.digest_of(piece)}"] = piece
+        return release
+
+    def rooms(self) -> Rooms:
+        return Rooms(
+            config=self.config,
+            architecture="x86_64",
+            planner=cast(Planner, self.planner),
+            source=self.source,
+            voucher=cast(Voucher, self.runtime),
+            canary=self.canary,
+            judge=lambda manifest, constant: self.judge,
+            online=lambda: self.online,
+            known_time=lambda: 0,
+            may_activate=lambda model: True,
+            tell=lambda kind, model, release, text, facts: self.told.append((kind, text)),
+        )
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.told]

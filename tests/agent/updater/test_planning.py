@@ -1,0 +1,89 @@
+"""agent/updater/planning.py: the queue, and the child as a real process."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.updater.child_protocol import Plan, Request
+from agent.updater.planning import LONGEST_S, Job, Planner
+from littoral.errors import MetadataError, NoAnswerError
+
+
+class NotingSource:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.needed: list[str] = []
+
+    def ask(self, names: list[str]) -> None:
+        self.asked += names
+
+    def forget(self, names: list[str]) -> None:
+        self.asked = [name for name in self.asked if name not in names]
+
+    def need(self, digests: list[str]) -> None:
+        self.needed += digests
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.source = NotingSource()
+        self.verified: list[Plan] = []
+        self.planner = Planner(self.source, 10.0, self.verified.append)
+
+    def until_asked_or_done(self, job: Job) -> None:
+        for _ in range(200_000):
+            self.planner.tick(0.0)
+            if job.done or self.source.asked:
+                return
+        raise AssertionError("the child neither asks nor ends")
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def request(tmp_path: Path, root: bytes = b"{}") -> Request:
+    (tmp_path / "root.json").write_bytes(root)
+    return Request("plan", str(tmp_path / "root.json"), str(tmp_path / "tuf"), model="cats", release=1, bundle="0" * 64)
+
+
+def test_a_root_that_is_none_is_metadata_that_does_not_verify(bench: Bench, tmp_path: Path) -> None:
+    job = bench.planner.submit(request(tmp_path))
+    bench.until_asked_or_done(job)
+    assert isinstance(job.error, MetadataError)
+    assert bench.planner.fileno() is None
+    assert bench.verified == []
+
+
+def test_a_child_that_cannot_even_begin_is_an_error_of_the_job(bench: Bench, tmp_path: Path) -> None:
+    missing = Request("plan", str(tmp_path / "none.json"), str(tmp_path / "tuf"))
+    job = bench.planner.submit(missing)
+    bench.until_asked_or_done(job)
+    assert job.error is not None
+
+
+def test_jobs_are_worked_on_one_after_the_other(bench: Bench, tmp_path: Path) -> None:
+    jobs = [bench.planner.submit(request(tmp_path)) for _ in range(2)]
+    bench.until_asked_or_done(jobs[0])
+    assert not jobs[1].done
+    bench.until_asked_or_done(jobs[1])
+    assert jobs[1].done
+
+
+def test_a_job_that_takes_too_long_is_given_up(bench: Bench, tmp_path: Path) -> None:
+    job = bench.planner.submit(request(tmp_path))
+    bench.planner.tick(0.0)
+    bench.planner.tick(LONGEST_S + 1)
+    assert job.done
+    assert isinstance(job.error, NoAnswerError | MetadataError)
+
+
+def test_a_cancelled_job_leaves_no_process(bench: Bench, tmp_path: Path) -> None:
+    job = bench.planner.submit(request(tmp_path))
+    bench.planner.tick(0.0)
+    assert bench.planner.fileno() is not None
+    bench.planner.cancel(job)
+    assert bench.planner.fileno() is None
+    bench.planner.tick(0.0)
+    assert bench.planner.fileno() is None

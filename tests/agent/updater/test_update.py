@@ -1,0 +1,465 @@
+"""agent/updater/update.py: whole updates over real records on a real disk, with power cut at every write and step."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent import control, record, slots
+from agent.config import Config, Probation
+from agent.config import Updates as Settings
+from agent.slots import SlotRecord
+from agent.updater.machine import Moment, State
+from agent.updater.update import REFUSED_AGAIN_S, Updates
+from littoral import errors
+from littoral.bundle.manifest import Needs
+from littoral.wire.messages import Desired, Want
+from tests.agent.updater.fakes import FakeCanaryResult, FakeVerdict, Release, World, make_release
+
+
+class PowerCutError(BaseException):
+    """The device stops here. No except clause of the code under test may catch it."""
+
+
+class Device:
+    """One device: its disk stays, agents and runtimes come and go."""
+
+    def __init__(self, state: Path) -> None:
+        settings = Settings(retry_first_s=1, retry_last_s=4, disk_reserve_bytes=0)
+        self.config = Config(state=state, device="farm-1", updates=settings, probation=Probation(10, 5, 1000))
+        self.world = World(state, self.config)
+        self.now = 0.0
+        self.boots = 0
+        self.wanted: dict[str, Want | None] = {}
+        self.before_turn: Callable[[], None] = lambda: None
+        self.updates = self.start()
+
+    def start(self) -> Updates:
+        """A new agent, and a new boot with it."""
+        self.boots += 1
+        self.updates = Updates(self.world.rooms(), Moment(0, f"boot-{self.boots}"))
+        self._want()
+        return self.updates
+
+    def want(self, want: Want | None) -> None:
+        self.wanted["cats"] = want
+        self._want()
+
+    def _want(self) -> None:
+        self.updates.want(Desired("main", "farm-1", 1, "", self.wanted))
+
+    def turn(self, seconds: float = 1.0) -> None:
+        """One round of the agent's loop, with everything that arrives in it."""
+        self.before_turn()
+        self.now += seconds
+        world = self.world
+        for message in [*world.runtime.said]:
+            world.runtime.said.remove(message)
+            self.updates.notice(message, self.now)
+        for model, release in list(world.canary.watched.items()):
+            self.updates.models[model].canary(FakeCanaryResult(model, release), self.now)
+        served = world.runtime.serving.get("cats")
+        if served is not None and served.release:
+            counters = control.Counters("cats", served.release, served.bundle, served.stage, 1, answers=int(self.now))
+            self.updates.notice(counters, self.now)
+        for name in [*world.source.asked]:
+            world.source.asked.remove(name)
+            for update in self.updates.models.values():
+                update.arrived(name, world.source.held[name], self.now)
+        self.updates.tick(self.now, int(self.now))
+
+    def run(self, turns: int = 60) -> None:
+        for _ in range(turns):
+            self.turn()
+
+    @property
+    def record(self) -> SlotRecord:
+        found = slots.read(slots.path_of(self.config.state, "cats"))
+        assert found is not None
+        return found
+
+    @property
+    def state(self) -> State:
+        return self.updates.models["cats"].state
+
+    def until(self, state: State) -> None:
+        for _ in range(200):
+            if "cats" in self.updates.models and self.state is state:
+                return
+            self.turn()
+        raise AssertionError(f"never came to {state}")
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
+
+
+@pytest.fixture
+def first(device: Device) -> Release:
+    """Release 1, served and committed."""
+    release = device.world.add(make_release(1))
+    device.want(release.want())
+    device.run()
+    assert device.record.stage == "committed"
+    return release
+
+
+def test_a_first_release_is_committed_after_one_canary_answer(device: Device, first: Release) -> None:
+    assert device.record.serves is not None
+    assert device.record.serves.evidence == "first"
+    assert device.world.kinds() == ["update-started", "fetched", "tested", "activated", "committed"]
+
+
+def test_a_good_release_is_committed_with_full_evidence(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2, floor=1))
+    device.want(second.want())
+    device.run()
+    found = device.record
+    assert found.serves is not None
+    assert (found.serves.release, found.serves.evidence, found.floor) == (2, "full", 1)
+    assert found.other is not None
+    assert found.other.bundle == first.bundle
+
+
+def test_a_bad_trial_goes_back_and_is_blocklisted(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.until(State.PROBATION)
+    device.world.judge.word = FakeVerdict("constant", "the same to everything", {"run_answers": 60})
+    device.run()
+    found = device.record
+    assert found.serves is not None
+    assert found.serves.bundle == first.bundle
+    assert found.last is not None
+    assert (found.last.outcome, found.last.code, found.last.facts) == ("rolled-back", "constant", {"run_answers": 60})
+    assert device.world.runtime.serving["cats"].bundle == first.bundle
+    loads = len(device.world.runtime.loads)
+    device.start()
+    device.run()
+    assert len(device.world.runtime.loads) == loads  # blocklisted: it is not tried again
+
+
+def test_a_new_attempt_is_tried_again(device: Device, first: Release) -> None:
+    test_a_bad_trial_goes_back_and_is_blocklisted(device, first)
+    device.world.judge.word = None
+    device.want(device.world.add(make_release(2)).want(attempt=2))
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
+def test_a_self_test_that_fails_changes_nothing_that_is_served(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.fails[second.bundle] = ("crashed", True)
+    device.want(second.want())
+    device.run()
+    assert second.bundle not in device.world.runtime.loads
+    assert device.record.blocks(second.bundle, 1) is not None
+    assert not (device.config.state / "releases" / second.bundle).exists()
+
+
+def test_a_failure_for_want_of_memory_is_not_blocklisted_and_tried_again_later(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.fails[second.bundle] = ("no-room", False)
+    device.want(second.want())
+    device.run()
+    assert device.record.blocks(second.bundle, 1) is None
+    assert device.record.last is not None
+    assert device.record.last.outcome == "refused"
+    device.world.runtime.fails.clear()
+    device.turn(REFUSED_AGAIN_S)
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
+def test_a_trial_that_the_runtime_cannot_serve_goes_back(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.cannot_load.add(second.bundle)
+    device.want(second.want())
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.bundle == first.bundle
+
+
+def test_a_baseline_that_cannot_be_served_is_stuck_until_it_can(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.until(State.PROBATION)
+    device.world.runtime.cannot_load.add(first.bundle)
+    device.world.judge.word = FakeVerdict("late", "slow")
+    device.until(State.STUCK)
+    device.run(5)
+    assert device.world.runtime.serving["cats"].bundle == second.bundle
+    device.world.runtime.cannot_load.clear()
+    device.turn(61)
+    device.run(5)
+    assert device.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    ("release", "code"),
+    [
+        (make_release(2, needs=Needs(architectures=("armv7l",))), "incompatible"),
+        (make_release(2, needs=Needs(engines=("tflite",))), "incompatible"),
+        (make_release(2, needs=Needs(delegate="edgetpu")), "incompatible"),
+        (make_release(2, needs=Needs(memory_bytes=10**12)), "no-room"),
+        (make_release(2, needs=Needs(disk_bytes=10**15)), "no-room"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_blob_is_fetched(
+    device: Device, first: Release, release: Release, code: str
+) -> None:
+    device.world.add(release)
+    device.want(release.want())
+    device.run(10)
+    found = device.record
+    assert found.last is not None
+    assert (found.last.outcome, found.last.code) == ("refused", code)
+    assert list((device.config.state / "partial").glob("*")) == []
+
+
+def test_a_release_below_the_floor_is_refused(device: Device, first: Release) -> None:
+    third = device.world.add(make_release(3, floor=3))
+    device.want(third.want())
+    device.run()
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.run()
+    found = device.record
+    assert found.serves is not None
+    assert found.serves.release == 3
+    assert found.last is not None
+    assert found.last.code == "below-floor"
+
+
+def test_a_manifest_that_contradicts_itself_is_blocklisted(device: Device, first: Release) -> None:
+    good = make_release(2)
+    liar = Release(make_release(2, floor=0).manifest, {"model": good.blobs["model"][:-70]})
+    device.world.add(good)
+    device.world.planner.releases[liar.bundle] = liar
+    device.want(liar.want())
+    device.run()
+    assert device.record.blocks(liar.bundle, 1) is not None
+
+
+def test_metadata_that_does_not_verify_is_asked_for_again_and_blocks_nothing(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.world.planner.error = errors.ReplayedMetadataError("old")
+    device.want(second.want())
+    device.run(20)
+    assert device.state is State.PLAN
+    assert device.world.kinds().count("wrong-bytes") == 1
+    device.world.planner.error = None
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
+def test_something_newer_replaces_an_update_before_the_switch(device: Device, first: Release) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.FETCH)
+    device.want(device.world.add(make_release(3)).want())
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 3
+    assert make_release(2).bundle not in device.world.runtime.loads
+
+
+def test_something_newer_waits_for_the_verdict_of_a_trial(device: Device, first: Release) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.PROBATION)
+    device.want(device.world.add(make_release(3)).want())
+    device.run()
+    assert [text for kind, text in device.world.told if kind == "committed"][1:] == [
+        "committed with evidence full",
+        "committed with evidence full",
+    ]
+    assert device.record.serves is not None
+    assert device.record.serves.release == 3
+
+
+def test_something_urgent_goes_back_first(device: Device, first: Release) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.PROBATION)
+    device.want(device.world.add(make_release(3)).want(urgent=True))
+    device.run()
+    assert "cancelled" in device.world.kinds()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 3
+
+
+def test_naming_the_baseline_cancels_a_trial(device: Device, first: Release) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.PROBATION)
+    device.want(first.want())
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.bundle == first.bundle
+    assert device.record.blocked == ()
+
+
+def test_the_release_in_the_other_slot_needs_no_fetch(device: Device, first: Release) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.run()
+    device.world.source.held.clear()
+    device.want(first.want(attempt=2))
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 1
+
+
+def test_a_model_that_is_not_wanted_any_more_is_removed(device: Device, first: Release) -> None:
+    device.want(None)
+    device.run(10)
+    assert device.updates.models == {}
+    assert slots.names(device.config.state) == []
+    assert list((device.config.state / "releases").glob("*")) == []
+
+
+def test_a_model_that_is_not_named_is_left_alone(device: Device, first: Release) -> None:
+    device.updates.want(Desired("main", "farm-1", 2, "", {}))
+    device.run(10)
+    assert device.record.stage == "committed"
+
+
+def test_an_agent_that_comes_back_within_the_grace_spends_no_load(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.until(State.PROBATION)
+    loads = device.world.runtime.loads.count(second.bundle)
+    device.world.runtime.connections += 1
+    device.start()
+    device.run()
+    assert device.world.runtime.loads.count(second.bundle) == loads
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
+def test_a_runtime_that_dies_three_times_under_a_trial_condemns_it(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    for _ in range(3):
+        device.until(State.PROBATION)
+        device.turn()
+        device.world.runtime.restart()
+        device.turn()
+    device.run()
+    assert device.record.blocks(second.bundle, 1) is not None
+    assert device.record.serves is not None
+    assert device.record.serves.bundle == first.bundle
+
+
+def test_a_disk_that_takes_no_decision_delays_it_and_loses_none(
+    device: Device, first: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.READY)
+
+    def refuse(path: Path, value: object) -> None:
+        raise OSError(30, "read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "write", refuse)
+        device.run(10)
+        assert device.record.stage == "committed"
+        assert make_release(2).bundle not in device.world.runtime.loads
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
+def test_a_record_of_which_both_copies_are_lost_is_installed_anew(device: Device, first: Release) -> None:
+    slots.path_of(device.config.state, "cats").write_bytes(b"\xff" * 8192)
+    device.start()
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.bundle == first.bundle
+    assert "failed" in device.world.kinds()
+
+
+# --- power cut before and after each write, and at each step ------------------------------------------------------
+
+
+def _check_invariants(device: Device, good: Release) -> None:
+    found = slots.read(slots.path_of(device.config.state, "cats"))
+    assert found is not None
+    baseline = found.baseline
+    assert baseline is not None
+    assert (device.config.state / "releases" / baseline.bundle / "model").exists()
+    serves = found.serves
+    assert serves is not None
+    assert found.blocks(serves.bundle, 1) is None
+    serving = device.world.runtime.serving.get("cats")
+    if serving is not None and serving.release:
+        assert found.blocks(serving.bundle, 1) is None or found.update is not None
+
+
+class CutWrite:
+    """record.write until write number `cut_at`, where power is cut before or after it."""
+
+    def __init__(self, cut_at: int, moment: str) -> None:
+        self._left = cut_at
+        self._moment = moment
+        self._write = record.write
+
+    def __call__(self, path: Path, value: dict[str, object]) -> None:
+        self._left -= 1
+        if self._left == -1 and self._moment == "before":
+            raise PowerCutError
+        self._write(path, value)
+        if self._left == -1:
+            raise PowerCutError
+
+
+@pytest.mark.parametrize("verdict", ["good", "bad"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_power_cut_at_every_write_ends_as_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, moment: str
+) -> None:
+    cut_at = 0
+    while True:
+        device = Device(tmp_path / f"{cut_at}")
+        device.config.state.mkdir()
+        first = device.world.add(make_release(1))
+        device.want(first.want())
+        device.run()
+        second = device.world.add(make_release(2, floor=2))
+        if verdict == "bad":
+            device.world.judge.word = FakeVerdict("late", "slow")
+        was_cut = False
+        with monkeypatch.context() as patched:
+            patched.setattr(record, "write", CutWrite(cut_at, moment))
+            device.want(second.want())
+            try:
+                device.run()
+            except PowerCutError:
+                was_cut = True
+        if was_cut:
+            _check_invariants(device, first)
+            device.world.runtime.restart()
+            device.start()
+            device.run()
+        _check_invariants(device, first)
+        serves = device.record.serves
+        assert serves is not None
+        assert serves.bundle == (second if verdict == "good" else first).bundle
+        assert (device.record.blocks(second.bundle, 1) is not None) == (verdict == "bad")
+        assert device.record.floor == (2 if verdict == "good" else 0)
+        if not was_cut:
+            assert cut_at > 8  # every state was written at least once
+            return
+        cut_at += 1
+
+
+def test_power_cut_in_every_turn_never_loses_the_baseline(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    for turn in range(40):
+        device.turn(0.2)
+        if turn % 2:
+            device.world.runtime.restart()
+            device.start()
+        _check_invariants(device, first)
+    assert device.record.blocks(second.bundle, 1) is None
