@@ -102,10 +102,10 @@ class Failed:
 class Counters:
     """What one worker has done since it started, sent about each second for every served model.
 
-    All counts only grow while `worker` (its process id) stays the same. errors: requests that the engine failed on; what
-    a client did wrong is not counted. late: answers over the release's p95_us.
-    invalid: answers with NaN or infinity. run_answers and run_inputs: length of the present run of bytewise equal
-    answers, and how many distinct inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
+    All counts only grow while `worker` (its process id) stays the same. errors: requests that the engine failed on;
+    what a client did wrong is not counted. late: answers over the release's p95_us. invalid: answers with NaN or
+    infinity. run_answers and run_inputs: length of the present run of bytewise equal answers, and how many distinct
+    inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 

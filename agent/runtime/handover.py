@@ -1,0 +1,177 @@
+"""How a live client connection travels between host and workers: the descriptor, and beside it all that was read and
+not yet answered, and all that was answered and not yet sent.
+
+The channel is a SOCK_SEQPACKET pair; each message is one JSON object with at most two descriptors. The connection's
+state travels in a memfd, because one message holds at most about 212,000 bytes.
+
+    host to worker: give {id} +fds, stage {stage}, drain
+    worker to host: ready {...}, failed {code, reason}, ack {id}, lost {id}, closed {id}, back {id} +fds,
+                    counters {...}, drained {counters}
+"""
+
+import array
+import errno
+import json
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MESSAGE_BYTES = 200_000  # a WELCOME's interface is the longest, far below
+RETRY_S = 0.002  # after ETOOMANYREFS: too many descriptors on their way
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What belongs to a connection beside its descriptor.
+
+    unread: bytes received and not answered, whole frames first. received_ns: when each of the first whole frames was
+    received (monotonic clock, which all processes share). unsent: answers the client has not taken yet. farewell: to be
+    sent last, after which the connection is closed; None while it is to go on. greet: WELCOME was not sent yet.
+    """
+
+    unread: bytes = b""
+    unsent: bytes = b""
+    received_ns: tuple[int, ...] = ()
+    limit_bytes: int = 0
+    farewell: bytes | None = None
+    greet: bool = False
+
+    def to_memfd(self) -> int:
+        """A new memfd that holds it."""
+        head = {
+            "unread": len(self.unread),
+            "unsent": len(self.unsent),
+            "received_ns": list(self.received_ns),
+            "limit_bytes": self.limit_bytes,
+            "farewell": None if self.farewell is None else self.farewell.hex(),
+            "greet": self.greet,
+        }
+        memfd = os.memfd_create("connection", os.MFD_CLOEXEC)
+        view = memoryview(json.dumps(head).encode() + b"\n" + self.unread + self.unsent)
+        while view:
+            view = view[os.write(memfd, view) :]
+        return memfd
+
+    @classmethod
+    def from_memfd(cls, memfd: int) -> "State":
+        size = os.fstat(memfd).st_size
+        data = bytearray()
+        while len(data) < size:
+            data += os.pread(memfd, size - len(data), len(data))
+        line, _, rest = bytes(data).partition(b"\n")
+        head = json.loads(line)
+        cut = head["unread"]
+        return cls(
+            unread=rest[:cut],
+            unsent=rest[cut : cut + head["unsent"]],
+            received_ns=tuple(head["received_ns"]),
+            limit_bytes=head["limit_bytes"],
+            farewell=None if head["farewell"] is None else bytes.fromhex(head["farewell"]),
+            greet=head["greet"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A connection between two owners. Whoever has it must pass it on or close it."""
+
+    id: int
+    connection: int  # the client's socket
+    state: int  # memfd of a State
+
+    def close(self) -> None:
+        os.close(self.connection)
+        os.close(self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a channel. `lost`: it came with descriptors and the process had no room for them."""
+
+    op: str
+    body: dict[str, Any] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
+    lost: bool = False
+
+
+class Channel:
+    """One end of the pair. The host's end never blocks: what does not fit waits in `unsent`."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._queue: deque[tuple[bytes, tuple[int, ...]]] = deque()
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def close(self) -> None:
+        self._end.close()
+        self._queue.clear()
+
+    @property
+    def unsent(self) -> int:
+        return len(self._queue)
+
+    def send(self, op: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> bool:
+        """Queues, and sends what can be sent now. The descriptors stay the caller's. Returns as flush does."""
+        data = json.dumps({"op": op, **(body or {})}, separators=(",", ":")).encode()
+        self._queue.append((data, tuple(descriptors)))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Whether a later attempt is needed without EPOLLOUT saying so. Raises nothing: a dead peer shows by itself."""
+        while self._queue:
+            data, descriptors = self._queue[0]
+            try:
+                socket.send_fds(self._end, [data], descriptors, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:
+                    return True
+                self._queue.clear()
+                return False
+            self._queue.popleft()
+        return False
+
+    def send_patiently(self, op: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
+        """For the blocking end of a worker: returns when everything was sent."""
+        self.send(op, body, descriptors)
+        while self._queue:
+            time.sleep(RETRY_S)
+            self.flush()
+
+    def receive(self) -> Message | None:
+        """The next message; None where there is none now. Raises EOFError when the other end is gone."""
+        # socket.recv_fds drops the flag that says a descriptor was lost.
+        room = socket.CMSG_SPACE(2 * 4)
+        try:
+            try:
+                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+            except ConnectionError:
+                # Told once, before what the peer had sent when it ended: that is still to be read.
+                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return None
+        except ConnectionError as error:
+            raise EOFError from error
+        if not data:
+            raise EOFError
+        descriptors = array.array("i")
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(value[: len(value) - len(value) % descriptors.itemsize])
+        body = json.loads(data)
+        lost = bool(flags & socket.MSG_CTRUNC)
+        return Message(body.pop("op"), body, tuple(descriptors), lost)
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """(the host's end, which never blocks; the worker's end, which may while it sends)."""
+    host, worker = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    host.setblocking(False)
+    return Channel(host), Channel(worker)

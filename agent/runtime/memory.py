@@ -1,0 +1,47 @@
+"""Memory: what a process really takes, what all models together may take, and how a switch fits into that."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+
+
+class Switch(StrEnum):
+    """How one release follows another."""
+
+    OVERLAP = "overlap"  # both are loaded for a moment
+    HANDOVER = "handover"  # the old one is unloaded first
+    REFUSE = "refuse"  # the new one does not fit at all
+
+
+def choose_switch(need_bytes: int, budget_bytes: int, old_bytes: int, others_bytes: int) -> Switch:
+    """How a release that needs `need_bytes` can follow one that holds `old_bytes`, beside all other models."""
+    free_bytes = budget_bytes - others_bytes
+    if need_bytes + old_bytes <= free_bytes:
+        return Switch.OVERLAP
+    return Switch.HANDOVER if need_bytes <= free_bytes else Switch.REFUSE
+
+
+def budget(configured_bytes: int) -> int:
+    """runtime.memory_budget_bytes; where it is 0, half of the machine's memory."""
+    return configured_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def pss(pid: int) -> int:
+    """Bytes of memory of a process, shared pages by their share. 0 where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((_kib(line) for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def status(field: str) -> int:
+    """Bytes of a field of /proc/self/status: VmSize, VmPeak, VmRSS, VmHWM."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return _kib(line)
+    return 0
+
+
+def _kib(line: str) -> int:
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,211 @@
+"""A worker as the host sees it: a child, a channel, and the connections it holds.
+
+The host keeps a copy of every connection it gave until the worker says it has it, so that none is lost with a worker
+that dies in between.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent.runtime import memory
+from agent.runtime.children import Ended, fork
+from agent.runtime.engines import Engine
+from agent.runtime.handover import RETRY_S, Carried, Message, channel_pair
+from agent.runtime.loop import READ, WRITE, Loop, Timer
+from agent.runtime.release import Release
+from agent.runtime.worker import Settings, run
+from agent.slots import Slot
+
+TRIAL_OOM_SCORE = 500  # the newcomer is the kernel's first choice when memory ends
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What should be served of a model. stage: committed or trial; reason: why it is not what the record names."""
+
+    slot: Slot
+    stage: str
+    reason: str = ""
+
+
+class Owner(Protocol):
+    """Who a worker tells what happens to it."""
+
+    def worker_ready(self, worker: "Worker") -> None: ...
+
+    def worker_gave_back(self, carried: Carried) -> None:
+        """The connection is the owner's now."""
+        ...
+
+    def worker_lost(self, carried: Carried) -> None:
+        """The worker had no room for the connection, which is the owner's again."""
+        ...
+
+    def worker_closed(self, connection: int) -> None: ...
+
+    def worker_drained(self, worker: "Worker") -> None: ...
+
+    def worker_ended(self, worker: "Worker", ended: Ended) -> None: ...
+
+
+class Worker:
+    """One worker process. `welcome` is what its clients are told, empty until it is ready."""
+
+    def __init__(
+        self, loop: Loop, owner: Owner, engine: Engine, target: Target, release: Release, read_ahead: int
+    ) -> None:
+        self.target = target
+        self.welcome: dict[str, Any] = {}
+        self.counts: dict[str, Any] = {}
+        self.refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
+        self.timed_out = False
+        self.memory_bytes = 0
+        self._loop = loop
+        self._owner = owner
+        self._given: dict[int, Carried] = {}  # not acknowledged yet
+        self._holds: set[int] = set()
+        self._deadline: Timer | None = None
+        self._channel, end = channel_pair()
+        settings = Settings(release, target.stage, read_ahead)
+        self._child = fork(lambda: run(end, engine, settings), {end.fileno()}, _oom_score(target.stage))
+        end.close()
+        loop.watch(self._channel.fileno(), READ, self._on_channel)
+        loop.watch(self._child.pidfd, READ, self._on_end)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def bundle(self) -> str:
+        return self.target.slot.bundle
+
+    def give(self, carried: Carried) -> None:
+        """Passes a connection on; from now on it is the worker's, or comes back by the owner."""
+        self._given[carried.id] = carried
+        self._send("give", {"id": carried.id}, (carried.connection, carried.state))
+
+    def restage(self, target: Target) -> None:
+        """The same release under another stage, without loading it anew."""
+        if target.stage != self.target.stage:
+            self._child.set_oom_score(_oom_score(target.stage))
+            self._send("stage", {"stage": target.stage})
+        self.target = target
+
+    def drain(self, within_s: float) -> None:
+        """Finish the answer at hand, give every connection back, end. Killed if that takes too long."""
+        self._send("drain")
+        self.expect(within_s)
+
+    def expect(self, within_s: float) -> None:
+        """Kills the worker unless it says something, or ends, in time."""
+        self.expected()
+        self._deadline = self._loop.call_in(within_s, self._too_late)
+
+    def expected(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def measure(self) -> int:
+        """Bytes of memory it takes now."""
+        self.memory_bytes = memory.pss(self.pid) or self.memory_bytes
+        return self.memory_bytes
+
+    # --- what comes from it -----------------------------------------------------------------------------------
+
+    def _on_channel(self, events: int) -> None:
+        if events & WRITE:
+            self._flush()
+        self._receive_all()
+
+    def _receive_all(self) -> None:
+        """Takes all messages that are there; the end of the channel is told by the pidfd."""
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._take(message)
+        except EOFError:
+            self._loop.unwatch(self._channel.fileno())
+
+    def _take(self, message: Message) -> None:
+        body = message.body
+        match message.op:
+            case "ready":
+                self.expected()
+                self.welcome = body["welcome"]
+                self.measure()
+                self._owner.worker_ready(self)
+            case "failed":
+                self.refusal = (body["code"], body["reason"])
+            case "ack":
+                self._given.pop(body["id"]).close()
+                self._holds.add(body["id"])
+            case "lost":
+                self._owner.worker_lost(self._given.pop(body["id"]))
+            case "closed":
+                self._holds.discard(body["id"])
+                self._owner.worker_closed(body["id"])
+            case "back":
+                self._take_back(message)
+            case "counters":
+                self.counts = body
+            case "drained":
+                self.counts = body
+                self._owner.worker_drained(self)
+
+    def _take_back(self, message: Message) -> None:
+        id = int(message.body["id"])
+        self._holds.discard(id)
+        if len(message.descriptors) == 2:
+            self._owner.worker_gave_back(Carried(id, *message.descriptors))
+            return
+        for descriptor in message.descriptors:  # this process has no room for more: the client connects anew
+            os.close(descriptor)
+        self._owner.worker_closed(id)
+
+    def _on_end(self, _events: int) -> None:
+        self._receive_all()  # what it sent before it ended is still there
+        pidfd = self._child.pidfd
+        self._loop.unwatch(pidfd)
+        ended = self._child.reap()
+        if ended is None:
+            self._loop.watch(pidfd, READ, self._on_end)
+            return
+        self.expected()
+        self._loop.unwatch(self._channel.fileno())
+        self._channel.close()
+        for id in self._holds:
+            self._owner.worker_closed(id)
+        self._holds.clear()
+        given, self._given = self._given, {}
+        self._owner.worker_ended(self, ended)
+        for carried in given.values():  # only now, or they would be given to this worker again
+            self._owner.worker_gave_back(carried)
+
+    # --- what goes to it --------------------------------------------------------------------------------------
+
+    def _send(self, op: str, body: dict[str, Any] | None = None, descriptors: tuple[int, ...] = ()) -> None:
+        self._after(self._channel.send(op, body, descriptors))
+
+    def _flush(self) -> None:
+        self._after(self._channel.flush())
+
+    def _after(self, again: bool) -> None:
+        try:
+            self._loop.change(self._channel.fileno(), READ | (WRITE if self._channel.unsent and not again else 0))
+        except (OSError, ValueError):
+            return  # the worker is gone; its pidfd says so
+        if again:
+            self._loop.call_in(RETRY_S, self._flush)
+
+    def _too_late(self) -> None:
+        self.timed_out = True
+        self.kill()
+
+
+def _oom_score(stage: str) -> int:
+    return TRIAL_OOM_SCORE if stage == "trial" else 0

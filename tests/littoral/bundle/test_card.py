@@ -1,0 +1,77 @@
+"""The card: what an author may say of a model, and that nothing misspelt is silently ignored."""
+
+import pytest
+
+from littoral.bundle import card
+from littoral.bundle.manifest import Limits, Needs
+from littoral.errors import CardError
+
+WHOLE = """
+[[input]]
+name = "image"
+kind = "image"
+colour = "rgb"
+resize = "letterbox"
+mean = ["127.5", "127.5", "127.5"]
+scale = "0.0078125"
+
+[[output]]
+decoder = "classification"
+threshold = "0.5"
+
+[limits]
+p95_us = 20000
+memory_bytes = 8000000
+
+[needs]
+architectures = ["aarch64", "x86_64"]
+engines = ["litert"]
+memory_bytes = 4000000
+disk_bytes = 1000000
+delegate = "edgetpu"
+
+[golden]
+compare = "top1"
+tolerance_ppm = 5000
+"""
+
+
+def test_a_whole_card_is_read() -> None:
+    read = card.parse(WHOLE)
+    assert read.limits == Limits(20_000, 8_000_000)
+    assert read.needs == Needs(("aarch64", "x86_64"), ("litert",), 4_000_000, 1_000_000, "edgetpu")
+    assert (read.compare, read.tolerance_ppm) == ("top1", 5000)
+    assert read.to_json()["input"][0]["name"] == "image"
+    assert read.to_json()["output"] == [{"decoder": "classification", "threshold": "0.5"}]
+
+
+def test_an_empty_card_makes_no_demand() -> None:
+    assert card.parse("") == card.Card()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limit]\np95_us = 1", "limit"),
+        ("[limits]\np95 = 1", "p95"),
+        ("[limits]\np95_us = '1'", "p95_us"),
+        ("[limits]\np95_us = -1", "p95_us"),
+        ("[limits]\np95_us = 1.5", "p95_us"),
+        ("limits = 3", "limits"),
+        ("[input]\nname = 'x'", "input"),
+        ("[[input]]\nkind = 'smell'", "smell"),
+        ("[[input]]\nmean = [127.5]", "strings"),
+        ("[[input]]\nmean = ['many']", "decimal"),
+        ("[[input]]\ncolor = 'rgb'", "color"),
+        ("[[output]]\ndecoder = 'magic'", "magic"),
+        ("[[output]]\nthreshold = 0.5", "float"),
+        ("[needs]\nengines = 'litert'", "list"),
+        ("[needs]\nram = 1", "ram"),
+        ("[golden]\ncompare = 'exactly'", "exactly"),
+        ("[golden", "TOML"),
+        ("#" * 16_385, "bytes"),
+    ],
+)
+def test_a_card_that_says_what_it_cannot_mean_is_refused(text: str, said: str) -> None:
+    with pytest.raises(CardError, match=said):
+        card.parse(text)

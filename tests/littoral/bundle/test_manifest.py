@@ -1,0 +1,113 @@
+"""bundle.json: what is read as it was written, and what makes no sense."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from littoral.bundle import manifest
+from littoral.bundle.manifest import Blob, Golden, Limits, Lineage, Manifest, Needs
+from littoral.errors import ManifestError
+
+DIGEST = "0f" * 32
+
+
+def whole(**changes: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "model": "person-detect",
+        "release": 4,
+        "version": "2026.11",
+        "floor": 3,
+        "lineage": Lineage.RETRAINED,
+        "blobs": {"model": Blob(DIGEST, 1000, DIGEST), "golden": Blob(DIGEST, 10, DIGEST)},
+        "chunk_bytes": 61_440,
+        "interface": {"shapes": DIGEST, "labels": DIGEST},
+        "interface_change": True,
+        "needs": Needs(("aarch64",), ("litert",), 5, 6, "edgetpu"),
+        "limits": Limits(1000, 2000),
+        "golden": Golden(8, "top1", 0, "copied"),
+        **changes,
+    }
+    return Manifest(**fields)
+
+
+def altered(path: str, value: Any) -> bytes:
+    data = json.loads(whole().encode())
+    *outer, last = path.split(".")
+    place = data
+    for key in outer:
+        place = place[key]
+    place[last] = value
+    return json.dumps(data).encode()
+
+
+def test_a_manifest_is_read_as_it_was_written() -> None:
+    assert manifest.parse(whole().encode()) == whole()
+    bare = whole(blobs={"model": Blob(DIGEST, 1, DIGEST)}, golden=None, needs=Needs(), limits=Limits())
+    assert manifest.parse(bare.encode()) == bare
+
+
+def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
+    assert whole().target == "person-detect/4.json"
+    assert manifest.role_name("person-detect") == "m-person-detect"
+    assert whole().size_bytes == 1010
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema", 2),
+        ("model", "../etc"),
+        ("model", 7),
+        ("release", 0),
+        ("release", "4"),
+        ("release", 4.0),
+        ("release", True),
+        ("floor", 5),
+        ("floor", -1),
+        ("lineage", "cousin"),
+        ("blobs", {}),
+        ("blobs", []),
+        ("blobs.model.length", 0),
+        ("blobs.model.length", 2**40),
+        ("blobs.model.sha256", "short"),
+        ("blobs.model.sha256", DIGEST.upper()),
+        ("blobs.model.chunks", None),
+        ("blobs.script", {"sha256": DIGEST, "length": 1, "chunks": DIGEST}),
+        ("chunk_bytes", 0),
+        ("chunk_bytes", 61_441),
+        ("golden", None),
+        ("golden.compare", "by-eye"),
+        ("golden.expected", "hoped"),
+        ("golden.cases", 0),
+        ("needs", None),
+        ("needs.architectures", 3),
+        ("limits.p95_us", -1),
+        ("interface", None),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused(path: str, value: Any) -> None:
+    with pytest.raises(ManifestError):
+        manifest.parse(altered(path, value))
+
+
+def test_a_description_of_golden_vectors_that_are_not_there_is_refused() -> None:
+    with pytest.raises(ManifestError, match="golden"):
+        manifest.parse(whole(blobs={"model": Blob(DIGEST, 1, DIGEST)}).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"7", b"\xff", b"[" * 9000, b" " * 16_385])
+def test_bytes_that_are_no_manifest_are_a_named_error(data: bytes) -> None:
+    with pytest.raises(ManifestError):
+        manifest.parse(data)
+
+
+@given(st.data())
+def test_no_altered_byte_gives_anything_but_a_manifest_or_the_named_error(data: st.DataObject) -> None:
+    encoded = bytearray(whole().encode())
+    encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ManifestError):
+        manifest.parse(bytes(encoded))

@@ -1,0 +1,342 @@
+"""The client against a real host, with models that do what their bytes say (tests/agent/runtime/scripted.py)."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from littoral import client, errors
+from littoral.client import Client
+from littoral.tensors import Tensor
+from littoral.wire import query
+from tests.agent.runtime import scripted
+from tests.agent.runtime.device import ROOT, SCRIPTED_HOST, Agent, Device, until
+
+QUESTION = b"\x00\x01\x02\x03"
+INT8: dict[str, Any] = {
+    "inputs": [["in", "int8", [1, 4], 0.5, 10]],
+    "outputs": [["out", "int8", [1, 4], 0.25, -8]],
+}
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Iterator[Device]:
+    made = Device(tmp_path, SCRIPTED_HOST, {})
+    yield made
+    made.stop()
+
+
+def serve(device: Device, *models: bytes, labels: tuple[bytes, ...] = ()) -> Agent:
+    """Starts the host; release 1 is served, and each call of `switch` goes to the next."""
+    slots = [
+        device.add("m", n, content, labels=labels[n - 1] if labels else b"") for n, content in enumerate(models, 1)
+    ]
+    device.record("m", slots[0], slots[1] if len(slots) > 1 else None)
+    device.start()
+    return device.agent()
+
+
+def switch(device: Device, agent: Agent, *models: bytes, labels: tuple[bytes, ...] = ()) -> None:
+    slots = [
+        device.add("m", n, content, labels=labels[n - 1] if labels else b"") for n, content in enumerate(models, 1)
+    ]
+    device.record("m", slots[0], slots[1], active="b")
+    agent.apply("m", 2)
+
+
+# --- what may be given ------------------------------------------------------------------------------------------
+
+
+def test_raw_bytes_are_answered_with_bytes(device: Device) -> None:
+    serve(device, scripted.model(answer=1))
+    answer = device.client("m").infer(QUESTION)
+    assert answer.data == b"\1\2\3\4"
+    assert answer.outputs == {"out": b"\1\2\3\4"}
+    assert (answer.release, answer.stage) == (1, query.Stage.COMMITTED)
+
+
+@pytest.mark.parametrize(
+    "given", [bytearray(QUESTION), memoryview(QUESTION), {"in": QUESTION}, {"in": bytearray(QUESTION)}]
+)
+def test_any_bytes_will_do(device: Device, given: Any) -> None:
+    serve(device, scripted.model(answer=1))
+    assert device.client("m").infer(given).data == b"\1\2\3\4"
+
+
+def test_arrays_are_answered_with_arrays_of_the_tensors_shape(device: Device) -> None:
+    serve(device, scripted.model(answer=1, outputs=[["out", "int16", [2, 1], 0.0, 0]]))
+    answer = device.client("m").infer({"in": np.array([0, 1, 2, 3], "uint8")})
+    assert answer.outputs["out"].dtype == np.int16
+    assert answer.outputs["out"].tolist() == [[0x0201], [0x0403]]
+
+
+def test_several_inputs_go_by_their_names_and_several_outputs_come_by_theirs(device: Device) -> None:
+    two = [["a", "uint8", [2], 0.0, 0], ["b", "uint8", [2], 0.0, 0]]
+    serve(device, scripted.model(inputs=two, outputs=[["x", "uint8", [3], 0.0, 0], ["y", "uint8", [1], 0.0, 0]]))
+    answer = device.client("m").infer({"b": b"\3\4", "a": b"\1\2"})
+    assert answer.outputs == {"x": b"\1\2\3", "y": b"\4"}
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "match"),
+    [
+        (b"\0\0\0", errors.WrongSizeError, "3 bytes"),
+        ({"in": b"\0"}, errors.WrongSizeError, "in: 1 bytes"),
+        ({"other": bytes(4)}, errors.WrongInputsError, "other"),
+        ({}, errors.WrongInputsError, "none"),
+        ({"in": bytes(4), "more": b""}, errors.WrongInputsError, "more"),
+        ({"in": np.zeros((4, 1), "int8")}, errors.WrongShapeError, r"\[4, 1\]"),
+        ({"in": np.zeros((1, 4), "uint8")}, errors.WrongDtypeError, "takes int8"),
+        ({"in": np.zeros((1, 4), "float32")}, errors.WrongDtypeError, "quantize=True"),
+    ],
+)
+def test_wrong_inputs_are_named_and_the_next_question_is_answered(
+    device: Device, given: Any, error: type[Exception], match: str
+) -> None:
+    serve(device, scripted.model(**INT8))
+    asking = device.client("m")
+    with pytest.raises(error, match=match):
+        asking.infer(given)
+    assert asking.infer(QUESTION).data == QUESTION
+
+
+def test_numbers_in_the_other_byte_order_are_refused(device: Device) -> None:
+    serve(device, scripted.model(inputs=[["in", "int16", [2], 0.0, 0]]))
+    with pytest.raises(errors.WrongDtypeError, match=">i2"):
+        device.client("m").infer({"in": np.zeros(2, ">i2")})
+
+
+def test_real_values_are_quantized_and_come_back_real_when_asked(device: Device) -> None:
+    serve(device, scripted.model(**INT8))
+    answer = device.client("m").infer({"in": np.array([[0, 1, -1, 1000]], "float32")}, quantize=True)
+    stored = [10, 12, 8, 127]
+    assert np.frombuffer(answer.data, "int8").tolist() == stored
+    assert answer.outputs["out"].tolist() == [[(value + 8) * 0.25 for value in stored]]
+
+
+def test_halves_are_rounded_away_from_zero_and_what_does_not_fit_is_clipped() -> None:
+    tensor = Tensor("t", "uint8", (4,), 2.0, 100)
+    assert client.quantize(np.array([1.0, -1.0, 3.0, -3.0]), tensor).tolist() == [101, 99, 102, 98]
+    assert client.quantize(np.array([1e9, -1e9]), tensor).tolist() == [255, 0]
+    assert client.dequantize(np.array([101, 99], "uint8"), tensor).tolist() == [2.0, -2.0]
+
+
+# --- switches ---------------------------------------------------------------------------------------------------
+
+
+def test_a_switch_within_one_interface_is_seen_in_the_answers_release_only(device: Device) -> None:
+    models = scripted.model(answer=1), scripted.model(answer=2)
+    agent = serve(device, *models)
+    asking = device.client("m")
+    assert asking.infer(QUESTION).release == 1
+    switch(device, agent, *models)
+    answer = asking.infer(QUESTION)
+    assert (answer.release, answer.data) == (2, b"\2\3\4\5")
+
+
+REQUANTIZED: dict[str, Any] = {**INT8, "inputs": [["in", "int8", [1, 4], 0.25, 0]]}
+
+
+def test_real_values_are_quantized_anew_for_a_new_quantization(device: Device) -> None:
+    models = scripted.model(**INT8), scripted.model(**REQUANTIZED)
+    agent = serve(device, *models)
+    asking = device.client("m")
+    real = {"in": np.array([[0, 1, 2, 3]], "float32")}
+    assert np.frombuffer(asking.infer(real, quantize=True).data, "int8").tolist() == [10, 12, 14, 16]
+    switch(device, agent, *models)
+    answer = asking.infer(real, quantize=True)
+    assert np.frombuffer(answer.data, "int8").tolist() == [0, 4, 8, 12]
+    assert answer.release == asking.release == 2
+
+
+@pytest.mark.parametrize("given", [QUESTION, {"in": np.zeros((1, 4), "int8")}], ids=["bytes", "stored values"])
+def test_what_was_quantized_for_the_old_release_is_never_misread(device: Device, given: Any) -> None:
+    models = scripted.model(**INT8), scripted.model(**REQUANTIZED)
+    agent = serve(device, *models)
+    asking = device.client("m")
+    asking.infer(given)
+    switch(device, agent, *models)
+    with pytest.raises(errors.StaleInterfaceError, match="quantization") as raised:
+        asking.infer(given)
+    assert raised.value.interface is not None
+    assert raised.value.interface.inputs[0].scale == 0.25
+    assert asking.infer(given).release == 2  # the app has been told: this is made for the new one
+
+
+def test_a_change_of_shapes_is_always_told_to_the_app(device: Device) -> None:
+    models = scripted.model(**INT8), scripted.model(**{**INT8, "inputs": [["in", "int8", [2, 2], 0.5, 10]]})
+    agent = serve(device, *models)
+    asking = device.client("m")
+    switch(device, agent, *models)
+    with pytest.raises(errors.StaleInterfaceError, match="shapes or labels"):
+        asking.infer({"in": np.zeros((1, 4), "float32")}, quantize=True)
+    assert asking.infer({"in": np.zeros((2, 2), "float32")}, quantize=True).release == 2
+
+
+def test_a_change_of_labels_is_always_told_to_the_app(device: Device) -> None:
+    models, labels = (scripted.model(**INT8), scripted.model(answer=1, **INT8)), (b"cat\n", b"dog\n")
+    agent = serve(device, *models, labels=labels)
+    asking = device.client("m")
+    assert asking.labels == ("cat",)
+    switch(device, agent, *models, labels=labels)
+    with pytest.raises(errors.StaleInterfaceError):
+        asking.infer({"in": np.zeros((1, 4), "float32")}, quantize=True)
+    assert asking.labels == ("dog",)
+
+
+# --- when the runtime goes away ---------------------------------------------------------------------------------
+
+
+def test_a_client_reconnects_when_the_runtime_is_back_and_asks_again(device: Device) -> None:
+    serve(device, scripted.model(answer=1))
+    asking = device.client("m")
+    asking.infer(QUESTION)
+    assert device.process is not None
+    device.process.kill()
+    device.process.wait()
+    answers: list[client.Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(asking.infer(QUESTION)))
+    thread.start()
+    device.start()
+    thread.join()
+    assert answers[0].data == b"\1\2\3\4"
+
+
+def test_a_new_interface_after_a_restart_is_told_as_well(device: Device) -> None:
+    serve(device, scripted.model(**INT8))
+    asking = device.client("m")
+    assert device.process is not None
+    device.process.kill()
+    device.process.wait()
+    device.record("m", device.add("m", 2, scripted.model(**REQUANTIZED)))
+    device.start()
+    with pytest.raises(errors.StaleInterfaceError):
+        asking.infer(QUESTION)
+    assert asking.infer(QUESTION).release == 2
+
+
+def test_without_a_runtime_the_first_contact_fails_at_once(tmp_path: Path) -> None:
+    with pytest.raises(errors.UnreachableError, match="No such file"):
+        Client("m", tmp_path / "query.sock")
+    for ask in (client.models, client.stats):
+        with pytest.raises(errors.UnreachableError):
+            ask(tmp_path / "query.sock")
+
+
+def test_a_runtime_that_does_not_come_back_in_time_is_unreachable(device: Device) -> None:
+    serve(device, scripted.model())
+    asking = device.client("m")
+    assert device.process is not None
+    device.process.kill()
+    device.process.wait()
+    with pytest.raises(errors.UnreachableError):
+        asking.infer(QUESTION, timeout_s=0.2)
+    device.start()
+    assert asking.infer(QUESTION).data == QUESTION
+
+
+def test_an_answer_that_does_not_come_in_time_is_a_named_error_and_is_not_taken_for_the_next(device: Device) -> None:
+    serve(device, scripted.model(answer=1, delay_ms=300))
+    asking = device.client("m")
+    with pytest.raises(errors.DeadlineError):
+        asking.infer(QUESTION, timeout_s=0.05)
+    assert asking.infer(b"\5\5\5\5").data == b"\6\6\6\6"
+
+
+def test_a_closed_client_connects_anew(device: Device) -> None:
+    serve(device, scripted.model())
+    asking = device.client("m")
+    asking.close()
+    assert asking.infer(QUESTION).data == QUESTION
+
+
+# --- a runtime that is none -------------------------------------------------------------------------------------
+
+
+def impostor(path: Path, behave: Callable[[socket.socket], object]) -> threading.Thread:
+    """Listens at `path`, and does with the first client what it likes."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen(1)
+
+    def serve_one() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.recv(4_096)
+            behave(connection)
+
+    thread = threading.Thread(target=serve_one)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", errors.ProtocolError),
+        (query.json_frame(query.Kind.WELCOME, {"model": "m"}), errors.ProtocolError),
+        (query.json_frame(query.Kind.INFO, {}), errors.ProtocolError),
+        (b"", errors.UnreachableError),
+        (query.error(errors.BusyError("full"), retry_after_ms=5), errors.BusyError),
+    ],
+    ids=["another protocol", "half a welcome", "another kind", "nothing", "busy"],
+)
+def test_what_is_no_welcome_ends_in_a_named_error(tmp_path: Path, reply: bytes, error: type[Exception]) -> None:
+    thread = impostor(tmp_path / "s", lambda connection: connection.sendall(reply))
+    with pytest.raises(error):
+        Client("m", tmp_path / "s")
+    thread.join()
+
+
+def test_silence_ends_in_a_named_error(tmp_path: Path) -> None:
+    thread = impostor(tmp_path / "s", lambda connection: connection.recv(1))
+    with pytest.raises(errors.DeadlineError):
+        Client("m", tmp_path / "s", timeout_s=0.05)
+    thread.join()
+
+
+# --- finding the socket; what it needs --------------------------------------------------------------------------
+
+
+def test_the_socket_comes_from_the_environment_else_from_its_usual_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LITTORAL_SOCKET", raising=False)
+    assert client.default_socket() == "/run/littoral/query.sock"
+    monkeypatch.setenv("LITTORAL_SOCKET", "/elsewhere")
+    assert client.default_socket() == "/elsewhere"
+
+
+def test_a_socket_path_too_long_is_a_named_error() -> None:
+    with pytest.raises(errors.SocketPathError):
+        Client("m", "/" + "x" * 120)
+
+
+def test_the_client_imports_nothing_but_python(device: Device) -> None:
+    serve(device, scripted.model(answer=1))
+    code = (
+        "import sys; from littoral.client import Client; "
+        f"print(Client('m', {str(device.socket)!r}).infer(bytes(4)).data); "
+        "print(any(name.split('.')[0] in ('numpy', 'PIL') for name in sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split("\n")[:2] == [repr(b"\1\1\1\1"), "False"]
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(client.__all__) == [
+        "Answer", "Array", "Client", "default_socket", "dequantize", "models", "quantize", "stats",
+    ]  # fmt: skip
+
+
+def test_stats_grow_with_the_answers(device: Device) -> None:
+    serve(device, scripted.model())
+    device.client("m").infer(QUESTION)
+    until(lambda: client.stats(device.socket)["m"]["answers"] == 1, "the answer to be counted")
