@@ -1,0 +1,188 @@
+"""The application: which address does what. Every answer but the page and blobs is JSON."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from fleet.api import errors, page
+from fleet.api.access import Fleet, administrator, reader
+from fleet.enrolment import TOKEN_LIFE_S, Application
+from fleet.service import Service
+from littoral.bundle.manifest import MAX_BLOB_BYTES
+from littoral.errors import BadRequestError, NotFoundError
+
+ENROL_BYTES = 64 * 1024
+SMALL_BYTES = 64 * 1024
+RELEASE_BYTES = 4 * 1024 * 1024  # bundle.json and the operator's metadata files
+
+administrators = APIRouter(prefix="/api/v1", dependencies=[Depends(administrator)])
+readers = APIRouter(prefix="/api/v1", dependencies=[Depends(reader)])
+anyone = APIRouter(prefix="/api/v1")
+
+
+def make_app(service: Service, status: Callable[[], dict[str, Any]]) -> FastAPI:
+    """`status` tells what the head of the page shows."""
+    # Its own documentation pages load scripts from elsewhere; docs/api.md takes their place.
+    app = FastAPI(title="Littoral", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.service = service
+    app.state.status = status
+    errors.install(app)
+    for router in (anyone, readers, administrators, page.router):
+        app.include_router(router)
+    return app
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Enrolment(Body):
+    token: str = Field(max_length=200)
+    csr: str
+    name: str | None = None
+    tags: dict[str, str] = {}
+    architecture: str
+
+
+class NewRelease(Body):
+    manifest: str
+    metadata: dict[str, str]
+
+
+class NewToken(Body):
+    life_s: int = TOKEN_LIFE_S
+
+
+class NewRollout(Body):
+    model: str
+    release: int
+    to: str = "all"
+
+
+_B = TypeVar("_B", bound=Body)
+
+
+async def _read(request: Request, limit: int, form: type[_B]) -> _B:
+    """The body as `form`. Raises BadRequestError before more than `limit` bytes were read."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > limit:
+            raise BadRequestError(f"a body of more than {limit} bytes")
+    try:
+        return form.model_validate_json(bytes(data) or b"{}")
+    except ValidationError as error:
+        raise BadRequestError(errors.first_problem(error)) from error
+
+
+# --- anyone -----------------------------------------------------------------------------------------------------
+
+
+@anyone.post("/enroll")
+async def enroll(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, ENROL_BYTES, Enrolment)
+    application = Application(body.token, body.csr, body.name, body.tags, body.architecture)
+    return await run_in_threadpool(service.enrol, application)
+
+
+# --- readers ----------------------------------------------------------------------------------------------------
+
+
+@readers.get("/status")
+def get_status(request: Request) -> dict[str, Any]:
+    status: dict[str, Any] = request.app.state.status()
+    return status
+
+
+@readers.get("/devices")
+def list_devices(service: Fleet) -> list[dict[str, Any]]:
+    return service.devices()
+
+
+@readers.get("/devices/{name}")
+def show_device(name: str, service: Fleet) -> dict[str, Any]:
+    return service.device(name)
+
+
+@readers.get("/releases")
+def list_releases(service: Fleet, model: str | None = None) -> list[dict[str, Any]]:
+    return service.releases(model)
+
+
+@readers.get("/rollouts")
+def list_rollouts(service: Fleet, model: str | None = None) -> list[dict[str, Any]]:
+    return service.rollouts(model)
+
+
+@readers.get("/events")
+def list_events(
+    service: Fleet,
+    limit: Annotated[int, Query(ge=1)] = 100,
+    device: str | None = None,
+    model: str | None = None,
+) -> list[dict[str, Any]]:
+    return service.events(limit, device, model)
+
+
+@readers.get("/stream")
+async def stream(service: Fleet) -> StreamingResponse:
+    """Server-sent events `changed` with the nouns that did: devices, releases, rollouts, events, metrics, status."""
+
+    async def changes() -> AsyncIterator[str]:
+        yield ": here\n\n"
+        async for nouns in service.changes.follow():
+            yield f"event: changed\ndata: {json.dumps(nouns)}\n\n" if nouns else ": here\n\n"
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(changes(), media_type="text/event-stream", headers=headers)
+
+
+# --- administrators ---------------------------------------------------------------------------------------------
+
+
+@administrators.get("/metadata")
+def get_metadata(service: Fleet) -> dict[str, Any]:
+    return {"files": service.metadata()}
+
+
+@administrators.api_route("/blobs/{sha256}", methods=["GET", "HEAD"])
+def get_blob(sha256: str, service: Fleet) -> FileResponse:
+    path = service.store.blobs.path(sha256)
+    if not path.is_file():
+        raise NotFoundError(f"no blob {sha256} is here")
+    return FileResponse(path, media_type="application/octet-stream")
+
+
+@administrators.put("/blobs/{sha256}", status_code=204)
+async def put_blob(sha256: str, request: Request, service: Fleet) -> Response:
+    with service.store.blobs.upload(sha256, MAX_BLOB_BYTES) as upload:
+        async for part in request.stream():
+            upload.write(part)
+        await run_in_threadpool(upload.finish)
+    return Response(status_code=204)
+
+
+@administrators.post("/releases", status_code=201)
+async def publish(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, RELEASE_BYTES, NewRelease)
+    return await run_in_threadpool(service.publish, body.manifest, body.metadata)
+
+
+@administrators.post("/tokens", status_code=201)
+async def create_token(request: Request, service: Fleet) -> dict[str, str]:
+    body = await _read(request, SMALL_BYTES, NewToken)
+    return {"token": await run_in_threadpool(service.create_token, body.life_s)}
+
+
+@administrators.post("/rollouts", status_code=201)
+async def start_rollout(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, SMALL_BYTES, NewRollout)
+    return await run_in_threadpool(service.start_rollout, body.model, body.release, body.to)

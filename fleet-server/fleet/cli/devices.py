@@ -1,0 +1,100 @@
+"""`littoral-fleet devices` and `device show ID`: who is there, and what each serves."""
+
+import argparse
+import json
+from typing import Any
+from urllib.parse import quote
+
+from fleet.cli import remote, tables
+
+_MODEL_FIELDS = ("release", "stage", "evidence")
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    every = subparsers.add_parser("devices", help="list the devices and what they serve")
+    every.add_argument("--json", action="store_true", help="print JSON")
+    remote.add_options(every)
+    every.set_defaults(run=run_list)
+    one = subparsers.add_parser("device", help="look at one device")
+    commands = one.add_subparsers(required=True, metavar="COMMAND")
+    show = commands.add_parser("show", help="show all that is known of a device")
+    show.add_argument("id", metavar="ID")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    remote.add_options(show)
+    show.set_defaults(run=run_show)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    with remote.connect(arguments) as server:
+        devices = server.get("/api/v1/devices")
+    if arguments.json:
+        print(json.dumps([shape(device) for device in devices]))
+    else:
+        rows = [[d["id"], _presence(d), _tags(d), _models(d)] for d in devices]
+        print(tables.show(["DEVICE", "ONLINE", "TAGS", "SERVES"], rows, "no device is enrolled yet"))
+    return 0
+
+
+def run_show(arguments: argparse.Namespace) -> int:
+    with remote.connect(arguments) as server:
+        device = server.get(f"/api/v1/devices/{quote(arguments.id, safe='')}")
+    print(json.dumps(device) if arguments.json else text(device))
+    return 0
+
+
+def shape(device: dict[str, Any]) -> dict[str, Any]:
+    """What --json prints of a device in the list."""
+    models = {name: {field: state[field] for field in _MODEL_FIELDS} for name, state in device["models"].items()}
+    return {**{name: device[name] for name in ("id", "online", "tags")}, "models": models}
+
+
+def text(device: dict[str, Any]) -> str:
+    """A device for people."""
+    facts = [
+        ["online", _presence(device)],
+        ["tags", _tags(device)],
+        ["architecture", device["architecture"]],
+        ["engine", device["engine"]],
+        ["agent", device["agent"]],
+        ["enrolled", tables.date(device["enrolled"])],
+        ["heard of", tables.date(device["seen"])],
+        ["generation", f"{device['generation']} (wanted: {device['desired_generation']})"],
+        *[["warning", warning] for warning in device["warnings"]],
+    ]
+    models = [
+        [name, str(state["release"] or "-"), state["version"], state["stage"], state["evidence"], _last(state)]
+        for name, state in sorted(device["models"].items())
+    ]
+    events = [[tables.date(e["received"]), e["kind"], e["text"]] for e in device["events"][:10]]
+    header = ["MODEL", "RELEASE", "VERSION", "STAGE", "EVIDENCE", "LAST UPDATE"]
+    return "\n\n".join(
+        [
+            tables.show([device["id"], ""], facts, ""),
+            tables.show(header, models, "it serves no model"),
+            tables.show(["WHEN", "EVENT", ""], events, "no event yet"),
+        ]
+    )
+
+
+def _presence(device: dict[str, Any]) -> str:
+    return "yes" if device["online"] else "no"
+
+
+def _tags(device: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(device["tags"].items())) or "-"
+
+
+def _models(device: dict[str, Any]) -> str:
+    parts = []
+    for name, state in sorted(device["models"].items()):
+        trial = " (trial)" if state["stage"] == "trial" else ""
+        parts.append(f"{name} {state['release'] or '-'}{trial}")
+    return ", ".join(parts) or "-"
+
+
+def _last(state: dict[str, Any]) -> str:
+    if state["update"]:
+        update = state["update"]
+        return f"release {update['release']}: {update['state']} {update['detail']}".rstrip()
+    last = state["last"]
+    return f"release {last['release']}: {last['outcome']} {last['reason']}".rstrip() if last else ""

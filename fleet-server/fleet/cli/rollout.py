@@ -1,0 +1,128 @@
+"""`littoral-fleet rollout start` and `rollout status`: offer a release to devices, and see how far it came."""
+
+import argparse
+import json
+import time
+from typing import Any
+from urllib.parse import quote
+
+from fleet.cli import remote, tables
+from fleet.rollout import FAULTS, Outcome, RolloutState
+from littoral.errors import NotFoundError
+
+POLL_S = 0.5
+DONE, BAD, TIMED_OUT = 0, 1, 2
+_BAD_OUTCOMES = {*FAULTS, Outcome.BLOCKED}
+_DEVICE_FIELDS = ("id", "state", "release", "evidence", "reason")
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("rollout", help="offer releases to devices", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    start = commands.add_parser("start", help="offer a published release to devices")
+    start.add_argument("model", metavar="MODEL")
+    start.add_argument("--release", type=int, required=True, metavar="I", help="number of the release")
+    start.add_argument("--to", default="all", metavar="SELECTOR", help="all (default), a device's id, or tag=value")
+    start.add_argument("--json", action="store_true", help="print JSON")
+    remote.add_options(start)
+    start.set_defaults(run=run_start)
+    status = commands.add_parser(
+        "status",
+        help="show the newest rollout of each model",
+        description="Show the newest rollout of each model. With --wait, the exit status is 0 when every device "
+        "committed, 1 when one went back, failed or refused, or the rollout halted, and 2 at the time-out.",
+    )
+    status.add_argument("model", metavar="MODEL", nargs="?", help="of this model only")
+    status.add_argument("--wait", action="store_true", help="wait for the end")
+    status.add_argument("--timeout-s", type=float, metavar="N", help="wait no longer than this")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    remote.add_options(status)
+    status.set_defaults(run=run_status)
+
+
+def run_start(arguments: argparse.Namespace) -> int:
+    wish = {"model": arguments.model, "release": arguments.release, "to": arguments.to}
+    with remote.connect(arguments) as server:
+        rollout = server.post("/api/v1/rollouts", wish)
+    if arguments.json:
+        print(json.dumps(shape(rollout)))
+    else:
+        print(f"{rollout['model']} release {rollout['release']} is offered to {len(rollout['devices'])} devices")
+    return 0
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    with remote.connect(arguments) as server:
+        rollouts = newest(server, arguments.model)
+        status = 0
+        if arguments.wait:
+            if not rollouts:
+                raise NotFoundError("there is no rollout to wait for")
+            status, rollouts = wait(server, arguments.model, arguments.timeout_s)
+    if arguments.json:
+        print(json.dumps([shape(rollout) for rollout in rollouts]))
+    else:
+        print(table(rollouts))
+    return status
+
+
+def wait(server: remote.Remote, model: str | None, timeout_s: float | None) -> tuple[int, list[dict[str, Any]]]:
+    """Asks again and again until it ended or the time is up; the exit status and what was last seen."""
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        rollouts = newest(server, model)
+        ended = verdict(rollouts)
+        if ended is not None:
+            return ended, rollouts
+        if until is not None and time.monotonic() >= until:
+            return TIMED_OUT, rollouts
+        time.sleep(POLL_S)
+
+
+def verdict(rollouts: list[dict[str, Any]]) -> int | None:
+    """The exit status of `--wait`, None while it is open."""
+    outcomes = {device["state"] for rollout in rollouts for device in rollout["devices"]}
+    states = {rollout["state"] for rollout in rollouts}
+    if outcomes & _BAD_OUTCOMES or states & {RolloutState.HALTED, RolloutState.ABORTED}:
+        return BAD
+    return DONE if states == {RolloutState.DONE} else None
+
+
+def newest(server: remote.Remote, model: str | None) -> list[dict[str, Any]]:
+    """The newest rollout of each model, by model."""
+    path = "/api/v1/rollouts" + ("" if model is None else f"?model={quote(model)}")
+    found: dict[str, dict[str, Any]] = {}
+    for rollout in server.get(path):
+        found.setdefault(rollout["model"], rollout)
+    return [found[name] for name in sorted(found)]
+
+
+def shape(rollout: dict[str, Any]) -> dict[str, Any]:
+    """What --json prints of a rollout."""
+    devices = [{name: device[name] for name in _DEVICE_FIELDS} for device in rollout["devices"]]
+    return {**{name: rollout[name] for name in ("model", "release", "state")}, "devices": devices}
+
+
+def table(rollouts: list[dict[str, Any]]) -> str:
+    if not rollouts:
+        return "no rollout yet"
+    return "\n\n".join(_one(rollout) for rollout in rollouts)
+
+
+def _one(rollout: dict[str, Any]) -> str:
+    title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}: {rollout['state']}"
+    if rollout["reason"]:
+        title += f", {tables.printable(rollout['reason'])}"
+    rows = [
+        [d["id"], d["state"] + _progress(d), str(d["release"] or "-"), d["evidence"], d["reason"]]
+        for d in rollout["devices"]
+    ]
+    return f"{title}\n" + tables.show(
+        ["DEVICE", "STATE", "SERVES", "EVIDENCE", "REASON"], rows, "no device matches yet"
+    )
+
+
+def _progress(device: dict[str, Any]) -> str:
+    if device["state"] != Outcome.FETCHING or not device["total_bytes"]:
+        return ""
+    return f" {100 * device['fetched_bytes'] // device['total_bytes']}%"

@@ -1,0 +1,160 @@
+"""Takes what devices say into the store, many messages in one transaction, each counted once.
+
+A message is believed only as far as its topic goes: the broker lets a device write under its own id alone. What cannot
+be read is logged and left; it must not keep the rest waiting.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from fleet.link import Arrival, Connected, Received
+from fleet.store import Report, Store
+from littoral.errors import BadNameError
+from littoral.names import check_name
+from littoral.wire.messages import (
+    Metrics,
+    Reported,
+    parse_event,
+    parse_metrics,
+    parse_names,
+    parse_presence,
+    parse_reported,
+)
+
+MAX_TEXT_BYTES = 4_096  # of any text in a report
+_LARGEST = 2**53
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a batch held: who reported its state, the chunks that each device needs, and what changed for viewers."""
+
+    reported: set[str] = field(default_factory=set)
+    needed: dict[str, list[str]] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Batch:
+    events: list[Report] = field(default_factory=list)
+    metrics: list[tuple[str, Metrics]] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+
+def take(store: Store, arrivals: Sequence[Arrival], now: int) -> Taken:
+    """Stores a batch within the caller's transaction. Raises only what the store raises."""
+    taken, batch = Taken(), _Batch()
+    known = store.devices.ids()
+    for arrival in arrivals:
+        if not isinstance(arrival, Received):
+            taken.changed.add("status")
+            if isinstance(arrival, Connected):
+                store.devices.set_all_offline()
+                taken.changed.add("devices")
+        elif arrival.device in known:
+            try:
+                _TAKERS[arrival.kind](store, arrival, taken, batch, now)
+                batch.seen.add(arrival.device)
+            except (ValueError, KeyError) as error:
+                log.warning("%s of device %s left aside: %s", arrival.kind, arrival.device, error)
+    if batch.events:
+        store.reports.add_events(batch.events)
+        taken.changed.add("events")
+    if batch.metrics:
+        store.reports.add_metrics(batch.metrics, now)
+        taken.changed.add("metrics")
+    store.devices.seen(batch.seen - taken.reported, now)
+    return taken
+
+
+def _take_presence(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    presence = _sound(parse_presence(message.payload))
+    store.devices.set_presence(message.device, presence.online, presence.agent, now)
+    taken.changed.add("devices")
+
+
+def _take_state(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    reported = _sound(parse_reported(message.payload))
+    if reported.device != message.device:
+        raise ValueError(f"it is of device {reported.device!r}")
+    _check_tags_and_models(reported)
+    store.devices.set_reported(message.device, reported, now)
+    taken.reported.add(message.device)
+    taken.changed |= {"devices", "rollouts"}
+
+
+def _check_tags_and_models(reported: Reported) -> None:
+    try:
+        for name in (*reported.tags, *reported.tags.values(), *reported.models):
+            check_name(name)
+    except BadNameError as error:
+        raise ValueError(str(error)) from error
+
+
+def _take_event(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    batch.events.append(Report(message.device, now, _sound(parse_event(message.payload))))
+
+
+def _take_metrics(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    batch.metrics.append((message.device, _sound(parse_metrics(message.payload))))
+
+
+def _take_need(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    names = parse_names(message.payload)
+    if not all(map(_DIGEST.fullmatch, names)):
+        raise ValueError("it names what is no digest")
+    taken.needed.setdefault(message.device, []).extend(names)
+
+
+def _take_ack(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
+    """Commands are not sent yet, so there is nothing to note."""
+
+
+_TAKERS: dict[str, Callable[[Store, Received, Taken, _Batch, int], None]] = {
+    "presence": _take_presence,
+    "state": _take_state,
+    "event": _take_event,
+    "metrics": _take_metrics,
+    "need": _take_need,
+    "ack": _take_ack,
+}
+
+
+_T = TypeVar("_T", bound=object)
+
+
+def _sound(value: _T) -> _T:
+    """`value` itself if every field holds what its type says: parsing fills them in as they came. Raises ValueError."""
+    hints = get_type_hints(type(value))
+    for name in (one.name for one in fields(value)):  # type: ignore[arg-type]
+        item = getattr(value, name)
+        if hints[name] in (int, str, bool) and type(item) is not hints[name]:
+            raise ValueError(f"{name} is {item!r}")
+        _check_item(item)
+    return value
+
+
+def _check_item(item: Any) -> None:
+    if is_dataclass(item) and not isinstance(item, type):
+        _sound(item)
+    elif isinstance(item, dict):
+        for key, inner in item.items():
+            _check_item(key)
+            _check_item(inner)
+    elif isinstance(item, list | tuple):
+        for inner in item:
+            _check_item(inner)
+    elif isinstance(item, str):
+        if len(item.encode()) > MAX_TEXT_BYTES:  # and half a surrogate pair has no encoding: a ValueError too
+            raise ValueError(f"a text of {len(item)} characters")
+    elif isinstance(item, int):
+        if abs(item) > _LARGEST:
+            raise ValueError(f"a number of {item.bit_length()} bits")
+    elif item is not None:
+        raise ValueError(f"{item!r} is no text or whole number")

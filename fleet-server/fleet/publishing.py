@@ -1,0 +1,39 @@
+"""What must hold of a bundle before the fleet server lists it: every blob there, whole, and cut as its list says."""
+
+from fleet.store import Blobs, Piece
+from littoral import canonical
+from littoral.bundle.chunks import parse_list
+from littoral.bundle.manifest import Blob, Manifest
+from littoral.errors import BundleError
+
+
+def pieces_of(manifest: Manifest, blobs: Blobs) -> list[Piece]:
+    """Every chunk list and chunk of the bundle. Raises BundleError."""
+    found: dict[str, Piece] = {}
+    for role, blob in manifest.blobs.items():
+        for piece in _pieces_of_blob(role, blob, manifest.chunk_bytes, blobs):
+            found.setdefault(piece.digest, piece)
+    return list(found.values())
+
+
+def _pieces_of_blob(role: str, blob: Blob, chunk_bytes: int, blobs: Blobs) -> list[Piece]:
+    for name, what in ((blob.sha256, f"the blob {role}"), (blob.chunks, f"the chunk list of {role}")):
+        if not blobs.has(name):
+            raise BundleError(f"{what} ({name}) was not sent")
+    size = blobs.path(blob.sha256).stat().st_size
+    if size != blob.length:
+        raise BundleError(f"{role} has {size} bytes, bundle.json says {blob.length}")
+    try:
+        digests = parse_list(blobs.read(blob.chunks))
+    except ValueError as error:
+        raise BundleError(f"{role}: {error}") from error
+    starts = range(0, size, chunk_bytes)
+    if len(starts) != len(digests):
+        raise BundleError(f"{role} has {len(starts)} chunks, its list names {len(digests)}")
+    pieces = [Piece(blob.chunks, blob.chunks, 0, len(digests) * 32)]
+    for start, digest in zip(starts, digests, strict=True):
+        length = min(chunk_bytes, size - start)
+        if canonical.digest(blobs.read(blob.sha256, start, length)) != digest:
+            raise BundleError(f"the chunk at {start} of {role} is not what its list says")
+        pieces.append(Piece(digest, blob.sha256, start, length))
+    return pieces

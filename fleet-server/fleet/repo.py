@@ -1,0 +1,173 @@
+"""The fleet server's repository of signed metadata, under DATA/repository: what devices verify releases by.
+
+Roots, targets and the models' roles come signed from the operator and are checked before they are taken; snapshot and
+timestamp are signed here. timestamp.json is written last and names all the rest, so a crash leaves either the old
+state or the new one. What the rules are, says metadata.py; this adds disk and keys.
+"""
+
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from fleet import durable, keys, metadata
+from fleet.keys import OperatorKeys
+from fleet.metadata import SNAPSHOT_LIFE, TIMESTAMP_LIFE, Verified
+from littoral.bundle import manifest
+from littoral.bundle.keys import DIRECTOR_TARGET
+from littoral.bundle.manifest import Manifest
+from littoral.canonical import digest
+from littoral.errors import ManifestError, MetadataError
+from littoral.wire.messages import Desired, SignedDesired
+
+
+def create(data: Path, operator: OperatorKeys, now: datetime) -> None:
+    """Makes the online keys and the first metadata. Raises OSError."""
+    online = keys.make_online(data / "keys")
+    folder = data / "repository"
+    durable.make_folder(folder / "metadata")
+    durable.make_folder(folder / "targets")
+    director = metadata.director_file(online)
+    durable.write_file(folder / "targets" / digest(director), director)
+    _write(folder / "metadata", metadata.begin(operator, online, now))
+
+
+def is_there(data: Path) -> bool:
+    """Whether `create` came to its end there."""
+    return (data / "repository" / "metadata" / "timestamp.json").exists()
+
+
+class Repository:
+    """The repository in DATA. Safe to use from several threads of one process; one process at a time.
+
+    Raises MetadataError or KeysError where DATA holds none, or one that does not verify.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._metadata = data / "repository" / "metadata"
+        self._targets = data / "repository" / "targets"
+        self._online = keys.load_online(data / "keys")
+        self._lock = threading.Lock()
+        try:
+            found = {path.name: path.read_bytes() for path in self._metadata.glob("[!.]*.json")}
+        except OSError as error:
+            raise MetadataError(f"{self._metadata} cannot be read: {error}") from error
+        self._verified = metadata.verify(found)
+        self._files = _current(found, self._verified)
+        self._small = self._read_targets()
+        self._releases = self._read_releases()
+
+    @property
+    def director_keyid(self) -> str:
+        """Id of the key that signs desired states."""
+        return self._online.director.keyid
+
+    def files(self) -> dict[str, bytes]:
+        """Every current metadata file by its name on the wire, and every root."""
+        with self._lock:
+            return dict(self._files)
+
+    def first_root(self) -> bytes:
+        """1.root.json, exactly: the root that an enrolment token names."""
+        with self._lock:
+            return self._files["1.root.json"]
+
+    def small_targets(self) -> dict[str, bytes]:
+        """What is signed itself, by digest: director.json and the bundle.json of every listed release."""
+        with self._lock:
+            return dict(self._small)
+
+    def releases(self, model: str | None = None) -> list[Manifest]:
+        """Every listed release (of `model`), oldest first. The digest of `encode()` is the bundle's name."""
+        with self._lock:
+            return [release for release in self._releases if model in (None, release.model)]
+
+    def accept(self, manifest_bytes: bytes, files: Mapping[str, bytes], now: datetime) -> Manifest:
+        """Takes one release that the operator signed, and makes snapshot and timestamp of it.
+
+        Raises ManifestError, ReleaseNumberError, InterfaceChangeError, MetadataError or its leaf
+        ExpiredMetadataError; nothing is changed then. Raises OSError; then the release may be taken again.
+        """
+        release = manifest.parse(manifest_bytes)
+        if release.encode() != manifest_bytes:
+            raise ManifestError("bundle.json is not canonical, or says what this version does not know")
+        with self._lock:
+            changed = metadata.check_extension(self._verified, manifest_bytes, release, files, now)
+            last = [known for known in self._releases if known.model == release.model]
+            metadata.check_successor(last[-1] if last else None, release)
+            extended = {**self._files, **files}
+            names = {**self._verified.names, **changed}
+            extended |= metadata.freshen(extended, names, self._verified, self._online, now)
+            verified = metadata.verify(extended)
+            durable.write_file(self._targets / digest(manifest_bytes), manifest_bytes)
+            self._take(extended, verified)
+            self._small = self._read_targets()
+            self._releases = self._read_releases()
+        return release
+
+    def renew(self, now: datetime) -> bool:
+        """Signs snapshot and timestamp anew where half their life is over; False where neither was due.
+
+        Raises OSError.
+        """
+        with self._lock:
+            known = self._verified
+            if metadata.is_past_half(known.snapshot, SNAPSHOT_LIFE, now):
+                made = metadata.freshen(self._files, known.names, known, self._online, now)
+            elif metadata.is_past_half(known.timestamp, TIMESTAMP_LIFE, now):
+                snapshot = self._files[known.names["snapshot"]]
+                stamp = metadata.stamp(known.snapshot.version, snapshot, known, self._online, now)
+                made = {"timestamp.json": stamp}
+            else:
+                return False
+            extended = {**self._files, **made}
+            self._take(extended, metadata.verify(extended))
+        return True
+
+    def sign_desired(self, desired: Desired) -> bytes:
+        """The signed message for one device."""
+        signature = self._online.director.sign(desired.signed_bytes())
+        return SignedDesired(desired, signature.keyid, signature.signature).encode()
+
+    def _take(self, files: dict[str, bytes], verified: Verified) -> None:
+        """Writes what is new and removes what nothing names any more. Raises OSError."""
+        current = _current(files, verified)
+        _write(self._metadata, {name: data for name, data in current.items() if self._files.get(name) != data})
+        self._files, self._verified = current, verified
+        for path in self._metadata.glob("[!.]*.json"):
+            if path.name not in current:
+                path.unlink(missing_ok=True)
+
+    def _read_targets(self) -> dict[str, bytes]:
+        """Raises MetadataError where a file is missing or not what was signed."""
+        listed = {path: target for role in self._verified.roles.values() for path, target in role.targets.items()}
+        listed[DIRECTOR_TARGET] = self._verified.targets.targets[DIRECTOR_TARGET]
+        found = {}
+        for path, target in listed.items():
+            name = target.hashes["sha256"]
+            try:
+                found[name] = (self._targets / name).read_bytes()
+            except OSError as error:
+                raise MetadataError(f"{path} is listed and cannot be read: {error}") from error
+            if digest(found[name]) != name:
+                raise MetadataError(f"{path} is not what was signed: restore {self._targets / name}")
+        return found
+
+    def _read_releases(self) -> list[Manifest]:
+        found = [
+            manifest.parse(self._small[target.hashes["sha256"]])
+            for model in self._verified.roles
+            for target in self._verified.releases(model).values()
+        ]
+        return sorted(found, key=lambda release: (release.model, release.release))
+
+
+def _current(files: Mapping[str, bytes], verified: Verified) -> dict[str, bytes]:
+    roots = [f"{version}.root.json" for version in range(1, verified.root.version + 1)]
+    return {name: files[name] for name in [*roots, *verified.names.values()]}
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """timestamp.json last: until it is there, the others change nothing."""
+    for name in sorted(files, key=lambda name: name == "timestamp.json"):
+        durable.write_file(folder / name, files[name])

@@ -1,0 +1,270 @@
+"""What the fleet server does when it is asked: take in a device, list a release, start a rollout, show what it knows.
+
+Every method may be called from any thread. A change goes through one transaction first, and is published after it, so
+that the store is never behind what devices were told.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from fleet import enrolment, ingest, publishing, views
+from fleet.broker import Address
+from fleet.ca import Authority
+from fleet.changes import Changes
+from fleet.content import Content, Source
+from fleet.enrolment import TOKEN_LIFE_S, Application
+from fleet.link import Arrival, Received
+from fleet.rollout import Rollout
+from fleet.steering import Steering
+from fleet.store import Device, Report, Store
+from fleet.store.releases import Release
+from littoral import canonical
+from littoral.bundle.manifest import Manifest, parse
+from littoral.errors import BadRequestError, NotFoundError
+from littoral.wire.messages import Event
+
+MOST_EVENTS = 1_000  # in one answer
+LONGEST_TOKEN_LIFE_S = 90 * 86_400
+
+
+class Repository(Source, Protocol):
+    """What the service needs of fleet.repo.Repository."""
+
+    def first_root(self) -> bytes: ...
+
+    def releases(self, model: str | None = None) -> list[Manifest]: ...
+
+    def accept(self, manifest_bytes: bytes, files: Mapping[str, bytes], now: datetime) -> Manifest: ...
+
+    def renew(self, now: datetime) -> bool: ...
+
+
+class Publisher(Protocol):
+    """The side of fleet.link.Link that publishes."""
+
+    def publish_metadata(self) -> None: ...
+
+    def publish_desired(self, devices: Iterable[str]) -> None: ...
+
+    def publish_chunks(self, digests: Iterable[str]) -> None: ...
+
+    def acknowledge(self, messages: Iterable[Received]) -> None: ...
+
+
+class Service:
+    def __init__(
+        self,
+        store: Store,
+        repository: Repository,
+        content: Content,
+        authority: Authority,
+        publisher: Publisher,
+        broker: Address,
+        tenant: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`broker` is the address that enrolment hands out."""
+        self.store = store
+        self.changes = Changes()
+        self._content = content
+        self._repository = repository
+        self._authority = authority
+        self._publisher = publisher
+        self._broker = broker
+        self._tenant = tenant
+        self._clock = clock
+        self._steering = Steering(store)
+        self._publishing = threading.Lock()
+
+    # --- devices ----------------------------------------------------------------------------------------------
+
+    def create_token(self, life_s: int = TOKEN_LIFE_S) -> str:
+        """A one-time enrolment token. Raises BadRequestError."""
+        if not 1 <= life_s <= LONGEST_TOKEN_LIFE_S:
+            raise BadRequestError(f"a token lives 1 to {LONGEST_TOKEN_LIFE_S} seconds, not {life_s}")
+        return self.store.access.add_token(self._repository.first_root(), self._now() + life_s)
+
+    def enrol(self, application: Application) -> dict[str, Any]:
+        """Raises what enrolment.admit raises."""
+        now = self._now()
+        admission = enrolment.admit(self.store, self._authority, application, now)
+        if admission.new:
+            with self.store.atomic():
+                device = self._device(admission.device)
+                text = f"{device.id} joined, {device.architecture}"
+                self._note("enrolled", text, device=device.id)
+                wanted, _ = self._refresh([device])
+            self._publisher.publish_desired(wanted)
+            self.changes.announce("devices", "rollouts", "events")
+        return {
+            "root": self._repository.first_root().decode(),
+            "ca": self._authority.certificate,
+            "certificate": admission.certificate,
+            "tenant": self._tenant,
+            "device": admission.device,
+            "broker": {
+                "host": self._broker.host,
+                "port": self._broker.port,
+                "tls": self._broker.tls,
+                "username": self._broker.username,
+                "password": self._broker.password,
+            },
+        }
+
+    def devices(self) -> list[dict[str, Any]]:
+        desired = self.store.rollouts.desired
+        return [views.device_view(device, desired(device.id)) for device in self.store.devices.all()]
+
+    def device(self, name: str) -> dict[str, Any]:
+        """All there is to know of one device. Raises NotFoundError."""
+        device, desired = self._device(name), self.store.rollouts.desired(name)
+        return {
+            **views.device_view(device, desired),
+            "desired": views.desired_view(desired),
+            "metrics": self.store.reports.newest_metrics(name),
+            "events": [views.event_view(report) for report in self.store.reports.events(50, device=name)],
+        }
+
+    # --- releases ---------------------------------------------------------------------------------------------
+
+    def metadata(self) -> dict[str, str]:
+        return {name: data.decode() for name, data in self._repository.files().items()}
+
+    def publish(self, manifest_text: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Lists a release whose blobs are here, and publishes its chunks.
+
+        Raises ManifestError, BundleError, ReleaseNumberError, InterfaceChangeError, MetadataError.
+        """
+        data = manifest_text.encode()
+        manifest = parse(data)
+        with self._publishing:
+            pieces = publishing.pieces_of(manifest, self.store.blobs)
+            files = {name: text.encode() for name, text in metadata.items()}
+            now = self._now()
+            self._repository.accept(data, files, datetime.fromtimestamp(now, UTC))
+            release = Release(manifest, canonical.digest(data), now)
+            with self.store.atomic():
+                self.store.releases.add(release, manifest_text, pieces)
+                text = f"{manifest.model} release {manifest.release} ({manifest.version}) published"
+                self._note("published", text, manifest.model, manifest.release)
+                gone = self._drop_unlisted(manifest.model)
+        self._publisher.publish_metadata()
+        self._publisher.publish_chunks([*(piece.digest for piece in pieces), *gone])
+        self.changes.announce("releases", "events")
+        return {"model": manifest.model, "release": manifest.release, "bundle": release.bundle}
+
+    def recover(self) -> None:
+        """Takes into the store what the repository lists and a crash kept out of it. Raises BundleError."""
+        for manifest in self._repository.releases():
+            if self.store.releases.get(manifest.model, manifest.release) is None:
+                data = manifest.encode()
+                pieces = publishing.pieces_of(manifest, self.store.blobs)
+                release = Release(manifest, canonical.digest(data), self._now())
+                self.store.releases.add(release, data.decode(), pieces)
+
+    def _drop_unlisted(self, model: str) -> list[str]:
+        """The operator's metadata list only so many releases of a model; digests of the chunks that go."""
+        listed = {manifest.release for manifest in self._repository.releases(model)}
+        known = {one.manifest.release for one in self.store.releases.all(model)}
+        return [digest for release in known - listed for digest in self.store.releases.drop(model, release)]
+
+    def releases(self, model: str | None = None) -> list[dict[str, Any]]:
+        return [views.release_view(release) for release in self.store.releases.all(model)]
+
+    def renew_metadata(self) -> None:
+        """Signs the online metadata anew where half its life is over."""
+        if self._repository.renew(datetime.fromtimestamp(self._now(), UTC)):
+            self._publisher.publish_metadata()
+
+    # --- rollouts ---------------------------------------------------------------------------------------------
+
+    def start_rollout(self, model: str, release: int, selector: str) -> dict[str, Any]:
+        """Offers a release to every device that the selector names, now or later.
+
+        Raises NotFoundError, BadRequestError.
+        """
+        with self.store.atomic():
+            rollout = self._steering.start(model, release, selector, self._now())
+            text = f"rollout of {model} release {release} to {selector} started"
+            self._note("rollout-started", text, model, release)
+            wanted, _ = self._refresh(self.store.devices.all())
+            view = views.rollout_view(rollout, self.store.rollouts.standings(rollout.id))
+        self._publisher.publish_desired(wanted)
+        self.changes.announce("devices", "rollouts", "events")
+        return view
+
+    def rollouts(self, model: str | None = None) -> list[dict[str, Any]]:
+        """The newest first."""
+        rollouts = self.store.rollouts
+        return [views.rollout_view(one, rollouts.standings(one.id)) for one in rollouts.all(model)]
+
+    # --- events -----------------------------------------------------------------------------------------------
+
+    def events(self, limit: int, device: str | None, model: str | None) -> list[dict[str, Any]]:
+        """The newest first."""
+        reports = self.store.reports.events(max(1, min(limit, MOST_EVENTS)), device, model)
+        return [views.event_view(report) for report in reports]
+
+    def note(self, kind: str, text: str) -> None:
+        """An event of the server's own."""
+        self._note(kind, text)
+        self.changes.announce("events", "status")
+
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Stores what devices said, answers it, and only then lets the broker forget it."""
+        with self.store.atomic():
+            taken = ingest.take(self.store, arrivals, self._now())
+            found = (self.store.devices.get(name) for name in sorted(taken.reported))
+            wanted, judged = self._refresh([device for device in found if device is not None])
+            needed = self._find_needed(taken.needed)
+        self._publisher.publish_desired(wanted)
+        self._publisher.publish_chunks(needed)
+        self._publisher.acknowledge(one for one in arrivals if isinstance(one, Received))
+        if judged or needed:
+            taken.changed.add("events")
+        self.changes.announce(*taken.changed)
+
+    def _find_needed(self, needed: Mapping[str, Sequence[str]]) -> list[str]:
+        found: list[str] = []
+        for device, digests in needed.items():
+            there = [digest for digest in dict.fromkeys(digests) if self._content.has_chunk(digest)]
+            if there:
+                text = f"{device} cannot get {len(there)} chunks: published again"
+                self._note("needed", text, device=device, facts={"chunks": len(there)})
+            found += there
+        return found
+
+    def _refresh(self, devices: Iterable[Device]) -> tuple[list[str], list[Rollout]]:
+        wanted, judged = self._steering.refresh(devices, self._now())
+        for rollout in judged:
+            text = f"rollout of {rollout.model} release {rollout.release} to {rollout.selector}: {rollout.state}"
+            if rollout.reason:
+                text += f", as {rollout.reason}"
+            self._note(f"rollout-{rollout.state}", text, rollout.model, rollout.release)
+        return wanted, judged
+
+    def _note(
+        self,
+        kind: str,
+        text: str,
+        model: str = "",
+        release: int = 0,
+        device: str = "",
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        now = self._now()
+        event = Event(f"server-{secrets.token_hex(8)}", now, kind, model, release, text, facts or {})
+        self.store.reports.add_events([Report(device, now, event)])
+
+    def _device(self, name: str) -> Device:
+        device = self.store.devices.get(name)
+        if device is None:
+            raise NotFoundError(f"no device {name!r} is enrolled")
+        return device
+
+    def _now(self) -> int:
+        return int(self._clock())

@@ -1,0 +1,58 @@
+"""The real application on a real uvicorn, with nothing behind it that is connected."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from fleet.api.app import make_app
+from fleet.broker import Address
+from fleet.ca import Authority
+from fleet.content import Content
+from fleet.repo import Repository
+from fleet.service import Service
+from fleet.store import Store
+from tests.fleet.parts import WAIT_S, eventually
+
+
+class Quiet:
+    """A publisher that is never connected."""
+
+    def publish_metadata(self) -> None: ...
+    def publish_desired(self, devices: object) -> None: ...
+    def publish_chunks(self, digests: object) -> None: ...
+    def acknowledge(self, messages: object) -> None: ...
+
+
+@pytest.fixture
+def service(data: Path, opened: Store, repository: Repository) -> Service:
+    content = Content(opened, repository, "main")
+    broker = Address("hub.example", 8883, tls=True)
+    return Service(opened, repository, content, Authority(data), Quiet(), broker, "main")
+
+
+@pytest.fixture
+def visitor(service: Service) -> Iterator[httpx.Client]:
+    """A client that has nothing to show."""
+    app = make_app(service, lambda: {"tenant": "main"})
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    with config.bind_socket() as door:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        eventually(lambda: server.started)
+        with httpx.Client(base_url=f"http://127.0.0.1:{door.getsockname()[1]}", timeout=WAIT_S) as client:
+            yield client
+        service.changes.close()
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def client(visitor: httpx.Client, opened: Store) -> httpx.Client:
+    """An administrator."""
+    visitor.headers["Authorization"] = f"Bearer {opened.access.add_admin()}"
+    return visitor

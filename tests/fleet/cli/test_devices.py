@@ -1,0 +1,45 @@
+from typing import Any
+
+from fleet.cli.devices import shape, text
+
+MODEL = {
+    "release": 2,
+    "bundle": "b" * 64,
+    "version": "1.2",
+    "stage": "trial",
+    "evidence": "",
+    "floor": 0,
+    "update": None,
+    "last": {"release": 3, "outcome": "rolled-back", "reason": "64 equal answers\x1b[2J"},
+}
+DEVICE: dict[str, Any] = {
+    "id": "door",
+    "online": True,
+    "tags": {"site": "north"},
+    "architecture": "aarch64",
+    "engine": "litert",
+    "agent": "0.1",
+    "enrolled": 1,
+    "seen": 0,
+    "generation": 4,
+    "desired_generation": 5,
+    "warnings": ["XNNPACK is off"],
+    "models": {"eye": MODEL},
+    "events": [{"received": 9, "kind": "rolled-back", "text": "it went back"}],
+}
+
+
+def test_json_has_the_promised_fields_and_no_others() -> None:
+    model = {"release": 2, "stage": "trial", "evidence": ""}
+    assert shape(DEVICE) == {"id": "door", "online": True, "tags": {"site": "north"}, "models": {"eye": model}}
+
+
+def test_people_are_shown_what_counts() -> None:
+    shown = text(DEVICE)
+    for part in ("aarch64", "site=north", "XNNPACK is off", "4 (wanted: 5)", "rolled-back", "it went back", "never"):
+        assert part in shown
+
+
+def test_a_device_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in text(DEVICE)
+    assert "64 equal answers?[2J" in text(DEVICE)

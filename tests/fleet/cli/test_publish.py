@@ -1,0 +1,189 @@
+"""`bundle build`, `bundle show` and `publish` against the real server's application and the operator's real keys."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from examples.demo import assets, damage
+from fleet import cli, keys
+from fleet.api.app import make_app
+from fleet.cli import bundle
+from fleet.repo import Repository
+from littoral.canonical import digest
+from tests.fleet.parts import PASSPHRASE, Fleet, eventually
+
+pytestmark = pytest.mark.mosquitto
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    demo = assets.ensure()
+    model = demo.classifier.read_bytes()
+    (tmp_path / "labels").write_text("\n".join(demo.labels))
+    (tmp_path / "one.tflite").write_bytes(model)
+    (tmp_path / "two.tflite").write_bytes(damage.restamp(model, "two"))
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    return tmp_path
+
+
+@pytest.fixture
+def served(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """The fleet behind its HTTP door, named by the environment as an operator would."""
+    door = uvicorn.Server(
+        uvicorn.Config(make_app(fleet.service, dict), "127.0.0.1", 0, log_level="warning", ws="none", lifespan="off")
+    )
+    thread = threading.Thread(target=door.run)
+    thread.start()
+    eventually(lambda: door.started, "the door did not open")
+    port = door.servers[0].sockets[0].getsockname()[1]
+    monkeypatch.setenv("LITTORAL_SERVER", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("LITTORAL_TOKEN", (fleet.data / "admin-token").read_text().strip())
+    yield fleet
+    door.should_exit = True
+    thread.join()
+
+
+def build(work: Path, release: int, model: str = "one", *more: str) -> Path:
+    out = work / f"bundle-{release}"
+    arguments = ["--model", str(work / f"{model}.tflite"), "--name", "cifar", "--release", str(release)]
+    arguments += ["--version", f"v{release}", "--out", str(out), *more]
+    assert cli.main(["bundle", "build", "--labels", str(work / "labels"), *arguments]) == 0
+    return out
+
+
+def publish(work: Path, served: Fleet, folder: Path, *more: str) -> int:
+    arguments = ["publish", str(folder), "--keys", str(served.operator_keys)]
+    return cli.main([*arguments, "--passphrase-file", str(work / "passphrase"), *more])
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return value
+
+
+def test_a_bundle_is_built_shown_signed_and_listed(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build(work, 1)
+    assert cli.main(["bundle", "show", str(folder), "--json"]) == 0
+    shown = last_line(capsys)
+    assert publish(work, served, folder, "--json") == 0
+    answer = last_line(capsys)
+    assert answer == {"model": "cifar", "release": 1, "bundle": shown["bundle"]}
+    assert [r.release for r in served.repository.releases("cifar")] == [1]
+    assert digest(served.repository.releases("cifar")[0].encode()) == shown["bundle"]
+    assert shown["tensors"]["labels"] == list(assets.LABELS)
+    assert "CONV_2D" in shown["operators"]
+    again = Repository(served.data)
+    assert again.files() == served.repository.files()
+
+
+def test_what_the_server_holds_is_not_sent_again(work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    assert publish(work, served, build(work, 1)) == 0
+    assert "(0 bytes sent)" not in capsys.readouterr().out
+    second = build(work, 2)
+    size = (second / "bundle.json").stat().st_size
+    assert publish(work, served, second) == 0
+    assert f"({size} bytes sent)" in capsys.readouterr().out
+
+
+def test_the_next_build_compares_with_the_listed_release(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(work, served, build(work, 3)) == 0
+    served.service.start_rollout("cifar", 3, "all")
+    capsys.readouterr()
+    build(work, 4, "two", "--json")
+    built = last_line(capsys)
+    assert built["difference"] == []
+    assert built["floor"] == 3
+    (work / "labels").write_text("\n".join(("plane", *assets.LABELS[1:])))
+    arguments = ["--model", str(work / "one.tflite"), "--name", "cifar", "--version", "v", "--out", str(work / "x")]
+    command = ["bundle", "build", "--labels", str(work / "labels"), *arguments]
+    assert cli.main([*command, "--release", "5"]) == 1
+    assert "number 0 was 'airplane' and is 'plane'" in capsys.readouterr().err
+    assert cli.main([*command, "--release", "3"]) == 1
+    assert "not above 3" in capsys.readouterr().err
+    assert cli.main([*command, "--release", "5", "--interface-change"]) == 0
+    assert "changed: labels" in capsys.readouterr().out
+
+
+def test_a_release_number_that_is_not_above_the_last_is_refused_when_published_too(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as alone:
+        alone.delenv("LITTORAL_SERVER")
+        folder, older = build(work, 2), build(work, 1, "two")
+    assert publish(work, served, folder) == 0
+    for wrong in (folder, older):
+        assert publish(work, served, wrong) == 1
+        assert "not above 2" in capsys.readouterr().err
+
+
+def test_a_change_that_was_not_announced_is_refused_by_the_server_too(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator built without asking the server."""
+    with monkeypatch.context() as alone:
+        alone.delenv("LITTORAL_SERVER")
+        first = build(work, 1)
+        (work / "labels").write_text("a\nb\n")
+        second = build(work, 2)
+    assert publish(work, served, first) == 0
+    assert publish(work, served, second) == 1
+    assert "labels differ from release 1" in capsys.readouterr().err
+    assert [r.release for r in served.repository.releases("cifar")] == [1]
+
+
+def test_wrong_keys_and_passphrases_publish_nothing(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build(work, 1)
+    arguments = ["publish", str(folder), "--passphrase-file", str(work / "passphrase"), "--keys"]
+    keys.make(work / "other-keys", PASSPHRASE)
+    assert cli.main([*arguments, str(work / "other-keys")]) == 1
+    assert "not signed by these keys" in capsys.readouterr().err
+    assert cli.main([*arguments, str(work / "absent")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    (work / "passphrase").write_text("wrong")
+    assert publish(work, served, folder) == 1
+    assert "does not open" in capsys.readouterr().err
+    assert served.repository.releases() == []
+
+
+def test_a_damaged_bundle_is_not_published(work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build(work, 1)
+    blob = next((folder / "blobs").iterdir())
+    blob.write_bytes(blob.read_bytes() + b"!")
+    assert publish(work, served, folder) == 1
+    assert cli.main(["bundle", "show", str(folder)]) == 1
+    assert "not what its name says" in capsys.readouterr().err
+    assert served.repository.releases() == []
+
+
+def test_the_floor_follows_what_was_rolled_out_and_did_not_halt() -> None:
+    def rollouts(**states: str) -> list[dict[str, Any]]:
+        return [{"release": int(name[1:]), "state": state} for name, state in states.items()]
+
+    assert bundle.replaced([], []) == 0
+    assert bundle.replaced([1, 2], []) == 0
+    assert bundle.replaced([1, 2, 3], rollouts(r1="aborted", r2="done", r3="halted")) == 2
+    assert bundle.replaced([1, 2, 3, 4], rollouts(r1="done", r2="halted", r3="running")) == 3
+    assert bundle.replaced([2, 3], rollouts(r1="done", r3="halted")) == 0
+
+
+def test_a_bundle_is_shown_to_people(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build(work, 7)
+    told = capsys.readouterr()
+    assert "Built cifar release 7 (v7)" in told.out
+    assert "no golden vectors" in told.err
+    assert cli.main(["bundle", "show", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "cifar release 7 (v7)" in shown
+    assert "int8 1x32x32x3 scale 0.0078125 zero point 0" in shown
+    assert "every digest holds" in shown

@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from fleet.cli.rollout import shape, table, verdict
+
+
+def rollout(state: str, *devices: str, model: str = "eye") -> dict[str, Any]:
+    return {
+        "id": 1,
+        "model": model,
+        "release": 2,
+        "to": "all",
+        "state": state,
+        "reason": "why" if state == "halted" else "",
+        "devices": [
+            {
+                "id": f"d{n}",
+                "state": outcome,
+                "release": 1,
+                "evidence": "full",
+                "reason": "because",
+                "code": "constant",
+                "facts": {},
+                "fetched_bytes": 50,
+                "total_bytes": 200,
+            }
+            for n, outcome in enumerate(devices)
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "status"),
+    [
+        ([rollout("done", "committed", "committed")], 0),
+        ([rollout("done", "committed"), rollout("done", "committed", model="ear")], 0),
+        ([rollout("running", "committed", "fetching")], None),
+        ([rollout("running")], None),
+        ([rollout("done", "committed"), rollout("running", "trial", model="ear")], None),
+        ([rollout("halted", "committed", "rolled-back")], 1),
+        ([rollout("running", "rolled-back")], 1),
+        ([rollout("running", "failed", "offered")], 1),
+        ([rollout("running", "stuck")], 1),
+        ([rollout("running", "committed", "blocked")], 1),
+        ([rollout("done", "committed"), rollout("halted", model="ear")], 1),
+        ([rollout("aborted", "committed")], 1),
+    ],
+)
+def test_waiting_ends_when_all_committed_or_one_went_back(rollouts: list[dict[str, Any]], status: int | None) -> None:
+    assert verdict(rollouts) == status
+
+
+def test_json_has_the_promised_fields_and_no_others() -> None:
+    device = {"id": "d0", "state": "trial", "release": 1, "evidence": "full", "reason": "because"}
+    assert shape(rollout("running", "trial")) == {"model": "eye", "release": 2, "state": "running", "devices": [device]}
+
+
+def test_people_are_shown_progress_and_reasons() -> None:
+    text = table([rollout("halted", "rolled-back", "fetching")])
+    assert text.splitlines()[0] == "eye release 2 to all: halted, why"
+    assert "fetching 25%" in text
+    assert "because" in text
+    assert table([]) == "no rollout yet"
+    assert "no device matches yet" in table([rollout("running")])
