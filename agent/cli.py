@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder of this device's state")
     enrol.add_argument("--name", help="id to ask for; the server chooses one otherwise")
     enrol.add_argument("--tag", action="append", default=[], metavar="K=V", help="may be given several times")
-    enrol.add_argument("--json", action="store_true")
+    enrol.add_argument("--json", action="store_true", help="print JSON")
     enrol.set_defaults(run=_enroll)
 
     run = commands.add_parser("run", help="run the agent")
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("model", metavar="MODEL")
     for command, function in ((status, _status), (explain, _explain)):
         command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
-        command.add_argument("--json", action="store_true")
+        command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=function)
     return parser
 

@@ -202,8 +202,16 @@ class Agent:
             generation=self._memory.generation,
             tags=self._config.tags,
             models={name: update.view() for name, update in self._updates.models.items()},
-            warnings=(greeting.degraded,) if greeting and greeting.degraded else (),
+            warnings=self._warnings(),
         )
+
+    def _warnings(self) -> tuple[str, ...]:
+        """What is wrong with this device rather than with a release."""
+        greeting = self._voucher.greeting
+        found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem]
+        if self._outbox.dropped:
+            found.append(f"{self._outbox.dropped} reports lost")
+        return tuple(warning for warning in found if warning)
 
 
 def _judge(manifest: Manifest, baseline_constant: int) -> Judge:

@@ -10,6 +10,8 @@ from agent.updater.steps import DAY_S, CanaryResult, Rooms, Step, Work
 from littoral import errors
 
 APPLY_TIMEOUT_S = 120.0
+# What a load can end in that is the release's own fault; want of memory, a slow device or a bad disk are not.
+PROVEN = frozenset({errors.ModelLoadError.code, "crashed"})
 
 
 class SelfTestStep(Step):
@@ -95,7 +97,7 @@ class ActivateStep(Step):
         if isinstance(message, control.Serving) and message.bundle == bundle and message.stage == "trial":
             self._result = Result(Outcome.DONE)
         elif isinstance(message, control.Failed) and message.bundle == bundle:
-            outcome = Outcome.REFUSED if message.code == errors.NoRoomError.code else Outcome.BAD
+            outcome = Outcome.BAD if message.code in PROVEN else Outcome.REFUSED
             self._result = Result(outcome, message.code, message.reason)
         elif isinstance(message, control.Died) and message.bundle == bundle:
             self._result = _death(message)

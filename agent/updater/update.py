@@ -15,6 +15,7 @@ from agent.updater.steps import CanaryResult, Rooms, Step, Work
 from littoral.errors import RecordError
 from littoral.wire.messages import Desired, Ending, ModelState, Progress, Want
 
+ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
 REFUSED_AGAIN_S = 600.0  # what could not be done for a reason of this device is tried again after this
 
 STEPS: dict[State, type[Step]] = {
@@ -77,7 +78,8 @@ class ModelUpdate:
         """Something the runtime said of this model, or of all."""
         if isinstance(message, control.Counters) and message.stage == "committed":
             serves = self.record.serves
-            if serves is not None and serves.bundle == message.bundle:
+            known = serves is not None and serves.bundle == message.bundle and message.answers >= ENOUGH_ANSWERS
+            if known:
                 self._longest_run = max(self._longest_run, message.longest_run_inputs)
         if isinstance(message, control.Died):
             text = f"the worker of release {message.release} ended with signal {message.signal}"

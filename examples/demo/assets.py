@@ -35,8 +35,10 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "assets"
 
@@ -81,9 +83,7 @@ def photo(name: str, sha256: str) -> Source:
     return Source(PHOTOS_PACKAGE, f"skimage/data/{name}", sha256)
 
 
-CLASSIFIER = mltk(
-    "tinyml/image_classification", "c2a55811914398eadcdf6e94d393258390b42d14f633e0853d740312d6c5bf9f"
-)
+CLASSIFIER = mltk("tinyml/image_classification", "c2a55811914398eadcdf6e94d393258390b42d14f633e0853d740312d6c5bf9f")
 
 OTHER_MODELS = {
     # 533,264 bytes, int8 [1, 98, 1, 104] to int8 [1, 3]
@@ -121,13 +121,9 @@ PHOTOS = {
     "grass": photo("grass.png", "b6b6022426b38936c43a4ac09635cd78af074e90f42ffa8227ac8b7452d39f89"),
     "horse": photo("horse.png", "c7fb60789fe394c485f842291ea3b21e50d140f39d6dcb5fb9917cc178225455"),
     "moon": photo("moon.png", "78739619d11f7eb9c165bb5d2efd4772cee557812ec847532dbb1d92ef71f577"),
-    "motorcycle": photo(
-        "motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"
-    ),
+    "motorcycle": photo("motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"),
     "rocket": photo("rocket.jpg", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c"),
-    "stars": photo(
-        "hubble_deep_field.jpg", "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4"
-    ),
+    "stars": photo("hubble_deep_field.jpg", "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4"),
 }
 
 SOURCES = (CLASSIFIER, *OTHER_MODELS.values(), *PHOTOS.values())
@@ -212,10 +208,10 @@ def frames(assets: Assets) -> list[tuple[str, bytes]]:
     A window of nine tenths of each photograph's width and height is moved over it in eight steps; the
     photographs take turns. The same list each time.
     """
+    from PIL import Image  # only a camera needs it
+
     pictures = {name: Image.open(path).convert("RGB") for name, path in assets.photos.items()}
-    return [
-        (name, tensor(window(picture, step))) for step in range(STEPS) for name, picture in pictures.items()
-    ]
+    return [(name, tensor(window(picture, step))) for step in range(STEPS) for name, picture in pictures.items()]
 
 
 STEPS = 8
@@ -234,5 +230,7 @@ def window(picture: Image.Image, step: int) -> Image.Image:
 
 def tensor(picture: Image.Image) -> bytes:
     """The whole picture as the classifier's input: int8 [1, 32, 32, 3], raw."""
+    from PIL import Image
+
     small = picture.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
     return bytes((value - 128) % 256 for value in small.tobytes())

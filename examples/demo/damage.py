@@ -80,9 +80,7 @@ KINDS: dict[str, Callable[[bytes], bytes]] = {"restamp": restamp, "constant": co
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.demo.damage", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m examples.demo.damage", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("source", metavar="IN", type=Path)
     parser.add_argument("destination", metavar="OUT", type=Path)

@@ -12,7 +12,7 @@ import pytest
 from agent.health.canary import CanaryAsker, CanaryResult
 from agent.health.canary import _question as question_of
 from examples.demo.assets import Assets, ensure
-from tests.agent.runtime.device import SCRIPTED_HOST, Device, until
+from tests.agent.runtime.device import REAL_HOST, SCRIPTED_HOST, Device, until
 from tests.agent.runtime.scripted import model
 
 
@@ -39,7 +39,7 @@ class Asked:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path, SCRIPTED_HOST)
+    made = Device(tmp_path, SCRIPTED_HOST, {})
     yield made
     if made.process is not None:
         made.process.send_signal(signal.SIGCONT)
@@ -79,11 +79,10 @@ def test_an_answer_of_another_release_is_not_ok(device: Device, asked: Asked) ->
     assert "release 3" in asked.first().text
 
 
-@pytest.mark.parametrize(("how", "code"), [("fail", "inference-failed")])
-def test_an_inference_that_fails_is_told_by_its_named_error(device: Device, asked: Asked, how: str, code: str) -> None:
-    serve(device, model(run=how))
+def test_an_inference_that_fails_is_told_by_its_named_error(device: Device, asked: Asked) -> None:
+    serve(device, model(run="fail"))
     asked.asker.watch("m", 2, None)
-    assert (asked.first().ok, asked.first().code) == (False, code)
+    assert (asked.first().ok, asked.first().code) == (False, "inference-failed")
 
 
 def test_a_worker_that_hangs_is_the_releases_fault_while_the_host_answers(device: Device) -> None:
@@ -140,6 +139,17 @@ def test_stopping_does_not_wait_for_an_answer(device: Device) -> None:
     asked.asker.stop()
 
 
+def test_the_golden_input_is_what_is_asked(device: Device, asked: Asked, tmp_path: Path) -> None:
+    golden = tmp_path / "golden"
+    golden.write_bytes(b"\x07\x08\x09\x0aanswers")
+    serve(device, model(run="fail", on=7))
+    asked.asker.watch("m", 2, golden)
+    assert asked.first().code == "inference-failed"
+    asked.asker.watch("m", 2, None)
+    asked.results.clear()
+    assert asked.first().ok
+
+
 @pytest.mark.parametrize(
     ("content", "question"), [(b"\x07\x08\x09\x0aanswers", b"\x07\x08\x09\x0a"), (b"\x07", bytes(4)), (None, bytes(4))]
 )
@@ -158,7 +168,7 @@ def assets() -> Assets:
 
 
 def test_a_real_model_answers_the_canary(assets: Assets, tmp_path: Path) -> None:
-    device = Device(tmp_path)
+    device = Device(tmp_path, REAL_HOST, {})
     serve(device, assets.classifier.read_bytes())
     asked = Asked(device.socket)
     asked.asker.watch("m", 2, None)

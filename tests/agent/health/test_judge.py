@@ -224,15 +224,15 @@ def test_what_a_worker_did_before_the_judge_came_is_not_counted() -> None:
     assert trial.judge.verdict(trial.now) is None
 
 
-@pytest.mark.parametrize("worker", [101, 100])
-def test_a_new_worker_counts_from_nothing(worker: int) -> None:
-    """Even where the system gives it the same process id."""
+@pytest.mark.parametrize(("worker", "answers"), [(101, 7), (101, 70), (100, 7)])
+def test_a_new_worker_counts_from_nothing(worker: int, answers: int) -> None:
+    """Even where it is further already, or the system gives it the same process id."""
     trial = Trial()
     trial.second(answers=50, errors=1)
     trial.worker = worker
     trial.state = dict.fromkeys(trial.state, 0)
-    trial.second(answers=7)
-    assert trial.judge.answers == 57
+    trial.second(answers=answers)
+    assert trial.judge.answers == 50 + answers
     assert trial.judge.verdict(trial.now) is None
 
 

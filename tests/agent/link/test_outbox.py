@@ -135,6 +135,16 @@ def test_refused_reports_wait_a_minute_and_are_not_lost(box: Outbox, wire: Wire)
     assert [payload for _, payload in wire.sent[2:]] == bodies
 
 
+def test_a_new_connection_ends_the_wait_after_a_refusal(box: Outbox, wire: Wire) -> None:
+    fill(box, 1)
+    box.pump(wire, 0.0)
+    box.heard(Refused(1, "Not authorized"))
+    box.pump(wire, 1.0)
+    box.heard(Disconnected("gone"))
+    box.pump(wire, 2.0)
+    assert len(wire.sent) == 2
+
+
 def test_reports_survive_a_restart(box: Outbox, wire: Wire, path: Path) -> None:
     bodies = fill(box, 5)
     box.pump(wire, 0.0)

@@ -263,6 +263,14 @@ def test_no_altered_byte_of_metadata_is_believed(fleet: Fleet, wire: Path, tmp_p
         (wire / "meta" / name).write_bytes(files[name])
 
 
+def test_an_empty_file_is_not_an_absent_one(fleet: Fleet, device: Device, wire: Path) -> None:
+    bundle = fleet.publish(MODEL, 1)
+    fleet.write(wire)
+    (wire / "meta" / "2.root.json").write_bytes(b"")
+    with pytest.raises(MetadataError):
+        device.release(1, bundle)
+
+
 def test_endless_metadata_are_refused(fleet: Fleet, device: Device, wire: Path) -> None:
     bundle = fleet.publish(MODEL, 1)
     fleet.write(wire)
