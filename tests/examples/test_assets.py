@@ -36,9 +36,7 @@ def test_every_asset_is_a_file_and_the_second_time_nothing_is_fetched(
 
 def test_the_classifier_tells_the_photographs_apart(assets: Assets, classifier: bytes) -> None:
     inputs = [tensor(Image.open(path)) for path in assets.photos.values()]
-    answers = dict(
-        zip(assets.photos, (answer(assets, row) for row in scores(classifier, inputs)), strict=True)
-    )
+    answers = dict(zip(assets.photos, (answer(assets, row) for row in scores(classifier, inputs)), strict=True))
     expected = {"brick": "bird", "cat": "cat", "horse": "horse", "motorcycle": "automobile", "rocket": "ship"}
     assert expected.items() <= answers.items()
     assert len(set(answers.values())) >= 6
@@ -85,9 +83,7 @@ def zip_bytes(path: str, content: bytes) -> bytes:
     return made.getvalue()
 
 
-def test_a_failed_fetch_leaves_nothing_that_looks_ready(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_fetch_leaves_nothing_that_looks_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         return subprocess.CompletedProcess(command, 1)
 
