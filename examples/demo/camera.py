@@ -132,8 +132,9 @@ def main() -> None:
     parser.add_argument("devices", nargs="+", metavar="NAME=SOCKET")
     options = parser.parse_args()
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked here, and so in every thread; the loop below takes them.
+    ends = (signal.SIGTERM, signal.SIGINT)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     pictures = assets.frames(assets.ensure())
     cameras: dict[str, Camera] = {}
     for device in options.devices:
@@ -142,8 +143,9 @@ def main() -> None:
     threads = [threading.Thread(target=camera.run, args=[stop]) for camera in cameras.values()]
     for thread in threads:
         thread.start()
-    while not stop.wait(STATUS_S):
+    while signal.sigtimedwait(ends, STATUS_S) is None:
         write_status(options.status, cameras)
+    stop.set()
     for thread in threads:
         thread.join()
     write_status(options.status, cameras)

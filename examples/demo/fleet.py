@@ -241,14 +241,15 @@ class Fleet:
             if not child.running:
                 raise DemoError(f"{child.name} has ended by itself: {child.tail(1)}")
 
-    def close(self) -> None:
-        """Ends every process that still runs."""
+    def close(self) -> list[str]:
+        """Ends every process that still runs; the names of those that did not end when they were asked to."""
+        stubborn = []
         for kind in ("camera", "agent", "runtime", "server"):
             ending = [child for child in self.children if child.name.endswith(kind)]
             for child in ending:
                 child.ask_to_end()
-            for child in ending:
-                child.end()
+            stubborn += [child.name for child in ending if not child.end()]
+        return stubborn
 
     def _answers(self) -> bool:
         try:

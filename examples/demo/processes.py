@@ -55,16 +55,18 @@ class Child:
         self._process.wait()
 
     def ask_to_end(self) -> None:
+        """SIGTERM."""
         if self.running:
             self._process.terminate()
 
-    def end(self) -> None:
-        """SIGTERM, and SIGKILL after a grace."""
-        self.ask_to_end()
+    def end(self) -> bool:
+        """Waits for its end, once it was asked; after a grace SIGKILL. Whether it ended by itself."""
         try:
             self._process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self.kill()
+            return False
+        return True
 
     def tail(self, lines: int) -> str:
         """The last lines it printed."""

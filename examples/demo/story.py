@@ -56,7 +56,8 @@ def main() -> int:
         return 130
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        fleet.close()
+        for name in fleet.close():
+            terminal.trouble(f"{name} did not end when it was asked to, and was killed")
         shutil.rmtree(folder, ignore_errors=True)
     return 0 if held else 1
 

@@ -11,7 +11,7 @@ class Changes:
     """Announced from any thread, followed from asyncio."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # close() comes from a signal handler, in whose thread it may be held already
         self._followers: set[_Follower] = set()
         self._closed = False
 
