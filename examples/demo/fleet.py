@@ -102,8 +102,8 @@ class Fleet:
 
     @property
     def access(self) -> str:
-        """What a shell needs before `littoral-fleet` to ask this server."""
-        return f"LITTORAL_SERVER={self._server} LITTORAL_TOKEN={self._token}"
+        """The options by which `littoral-fleet` asks this server."""
+        return f"--server {self._server} --token {self._token}"
 
     # --- commands ---------------------------------------------------------------------------------------------
 

@@ -96,18 +96,17 @@ def _carry_out(step: Callable[[Stage], str], stage: Stage) -> str | None:
 def stay(terminal: Terminal, fleet: Fleet) -> None:
     """Everything stays up until Ctrl-C."""
     device = fleet.folder / DEVICES[0]
+    programs = Path(sys.executable).parent
+    programs = programs.relative_to(Path.cwd()) if programs.is_relative_to(Path.cwd()) else programs
     terminal.heading("Everything is still running. Have a look, in another terminal:")
-    terminal.quote(
-        "\n".join(
-            [
-                f"the page          {fleet.page}",
-                f"a device's mind   littoral-agent explain {MODEL} --config {device}/agent.toml",
-                f"what it serves    littoral models --socket {device}/query.sock",
-                f"the fleet         {fleet.access} littoral-fleet devices",
-                f"logs and folders  {fleet.folder}",
-            ]
-        )
-    )
+    for what, how in (
+        ("the page", fleet.page),
+        ("a device's mind", f"{programs}/littoral-agent explain {MODEL} --config {device}/agent.toml"),
+        ("what it serves", f"{programs}/littoral models --socket {device}/query.sock"),
+        ("the fleet", f"{programs}/littoral-fleet devices {fleet.access}"),
+        ("logs and folders", str(fleet.folder)),
+    ):
+        terminal.copy(what, how)
     terminal.say("Ctrl-C ends it and removes the folder.")
     threading.Event().wait()
 

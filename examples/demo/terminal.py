@@ -64,6 +64,11 @@ class Terminal:
         for line in text.rstrip().splitlines():
             self._wrap(line, " " * 12)
 
+    def copy(self, what: str, how: str) -> None:
+        """Something to be copied from the terminal: never broken into lines of its own."""
+        self._write(f"{'':12}{what}:")
+        self._write(f"{'':16}{how}")
+
     def proof(self, text: str) -> None:
         """What was measured, and where it was read."""
         self._wrap(text, f"{'':8}{self._mark} ", "32")

@@ -70,12 +70,12 @@ class FakePlanner:
         return
 
 
-class FakeSource:
-    """Holds every chunk of every release; delivers when asked to."""
+class NotingSource:
+    """A source that only notes what it is asked."""
 
     def __init__(self) -> None:
-        self.held: dict[str, bytes] = {}
         self.asked: list[str] = []
+        self.needed: list[str] = []
 
     def ask(self, names: list[str]) -> None:
         self.asked += names
@@ -84,7 +84,15 @@ class FakeSource:
         self.asked = [name for name in self.asked if name not in names]
 
     def need(self, digests: list[str]) -> None:
-        return
+        self.needed += digests
+
+
+class FakeSource(NotingSource):
+    """Holds every chunk of every release; delivers when asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[str, bytes] = {}
 
 
 class FakeRuntime:

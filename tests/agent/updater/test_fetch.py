@@ -10,26 +10,10 @@ from agent.config import Updates
 from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch, finish
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob
+from tests.agent.updater.fakes import NotingSource
 
 SIZE = 100
 SETTINGS = Updates(window_chunks=4, answer_timeout_s=10, retry_first_s=1, retry_last_s=8)
-
-
-class ScriptedSource:
-    """A source that only notes what it is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.needed: list[str] = []
-
-    def ask(self, names: list[str]) -> None:
-        self.asked += names
-
-    def forget(self, names: list[str]) -> None:
-        self.asked = [name for name in self.asked if name not in names]
-
-    def need(self, digests: list[str]) -> None:
-        self.needed += digests
 
 
 class Bench:
@@ -42,7 +26,7 @@ class Bench:
         self.pieces = {f"chunk/{chunks.digest_of(piece)}": piece for piece in pieces}
         self.digests = chunks.parse_list(chunks.list_of(iter(pieces)))
         self.blob = Blob(chunks.digest_of(data), len(data), "0" * 64)
-        self.source = ScriptedSource()
+        self.source = NotingSource()
         self.wrong: list[tuple[str, str, int]] = []
         self.settings = settings
         self.fetch = self.open()

@@ -7,21 +7,7 @@ import pytest
 from agent.updater.child_protocol import Plan, Request
 from agent.updater.planning import LONGEST_S, Job, Planner
 from littoral.errors import MetadataError, NoAnswerError
-
-
-class NotingSource:
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.needed: list[str] = []
-
-    def ask(self, names: list[str]) -> None:
-        self.asked += names
-
-    def forget(self, names: list[str]) -> None:
-        self.asked = [name for name in self.asked if name not in names]
-
-    def need(self, digests: list[str]) -> None:
-        self.needed += digests
+from tests.agent.updater.fakes import NotingSource
 
 
 class Bench:

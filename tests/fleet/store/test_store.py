@@ -39,6 +39,11 @@ def test_a_token_names_the_first_root_by_its_digest(opened: Store) -> None:
     assert opened.access.add_token(b"root", 10).endswith(".4813494d137e1631bba301d5acab6e7b")
 
 
+def test_no_token_is_taken_for_an_option_on_a_command_line(opened: Store) -> None:
+    made = [opened.access.add_admin() for _ in range(200)] + [opened.access.add_token(b"root", 10) for _ in range(200)]
+    assert not [token for token in made if token.startswith("-")]
+
+
 def test_an_event_counts_once_however_often_it_comes(opened: Store) -> None:
     first = Report("door", 5, Event("e1", 1, "fetched", "eye", 2, "text", {"n": 3}))
     for _ in range(3):
