@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the imports
-    before = _memory_bytes("VmRSS")
+    before = _memory_bytes("smaps_rollup", "Rss")
     interpreter = Interpreter(model_content=(folder / "model").read_bytes(), num_threads=1)
     interpreter.allocate_tensors()
     data = (folder / "inputs").read_bytes()
@@ -39,7 +39,8 @@ def main(folder: Path) -> None:
     while len(times) < LEAST_RUNS:
         _run(interpreter, cases[len(times) % len(cases)], times)
     times.sort()
-    measured = {"p95_us": times[len(times) * 95 // 100], "memory_bytes": max(_memory_bytes("VmHWM") - before, 0)}
+    peak = max(_memory_bytes("status", "VmHWM"), _memory_bytes("smaps_rollup", "Rss"))
+    measured = {"p95_us": times[len(times) * 95 // 100], "memory_bytes": max(peak - before, 0)}
     (folder / "measured.json").write_text(json.dumps(measured))
 
 
@@ -60,9 +61,9 @@ def _bytes(details: Any) -> int:
     return int(np.prod(details["shape"], dtype=np.int64)) * int(np.dtype(details["dtype"]).itemsize)
 
 
-def _memory_bytes(field: str) -> int:
-    """Of this process now (VmRSS) or at most so far (VmHWM). getrusage would count the parent's peak too."""
-    text = Path("/proc/self/status").read_text()
+def _memory_bytes(file: str, field: str) -> int:
+    """Of this process: Rss is exact, VmHWM the highest so far. getrusage would count the parent's peak too."""
+    text = (Path("/proc/self") / file).read_text()
     return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(f"{field}:"))
 
 
