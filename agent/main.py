@@ -209,6 +209,7 @@ class Agent:
         """What is wrong with this device rather than with a release."""
         greeting = self._voucher.greeting
         found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem]
+        found += [update.problem for update in self._updates.models.values()]
         if self._outbox.dropped:
             found.append(f"{self._outbox.dropped} reports lost")
         return tuple(warning for warning in found if warning)

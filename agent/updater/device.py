@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent import fsio, record
 from agent.updater import clock
-from littoral.errors import OldGenerationError, WrongDeviceError
+from littoral.errors import DesiredStateError, OldGenerationError, RecordError, WrongDeviceError
 from littoral.wire.messages import Desired, SignedDesired, parse_desired
 
 DAY_S = 86_400
@@ -34,8 +34,7 @@ class DeviceMemory:
         self._desired_path = state / "desired.json"
         self._tenant = tenant
         self._device = device
-        found = record.read(self._record_path)
-        self.record = DeviceRecord() if found is None else DeviceRecord(**found[1])
+        self.record = self._read()
 
     @property
     def generation(self) -> int:
@@ -43,10 +42,13 @@ class DeviceMemory:
         return max(self.record.generations.values(), default=0)
 
     def wanted(self) -> Desired | None:
-        """The last accepted desired state, None before the first. It was verified before it was stored."""
+        """The last accepted desired state, None before the first. It was verified before it was stored.
+
+        None too where the disk spoiled it: the broker keeps it, and it is taken in anew.
+        """
         try:
             return parse_desired(self._desired_path.read_bytes()).desired
-        except FileNotFoundError:
+        except (OSError, DesiredStateError):
             return None
 
     def check(self, signed: SignedDesired) -> bool:
@@ -65,8 +67,8 @@ class DeviceMemory:
         if desired.generation > last:
             return True
         held = self.wanted()
-        if desired.generation == last and held is not None and held.signed_bytes() == desired.signed_bytes():
-            return False
+        if desired.generation == last and (held is None or held.signed_bytes() == desired.signed_bytes()):
+            return held is None
         raise OldGenerationError(f"a desired state of generation {desired.generation}; {last} came before")
 
     def accept(self, signed: SignedDesired) -> None:
@@ -87,6 +89,14 @@ class DeviceMemory:
         if taken_back or at > held.known_time + DAY_S or root_version > held.root_version:
             known = at if taken_back else max(at, held.known_time)
             self._write(replace(held, known_time=known, root_version=max(root_version, held.root_version)))
+
+    def _read(self) -> DeviceRecord:
+        """As on disk; anew where both copies are lost: what protects a device then is its floors."""
+        try:
+            found = record.read(self._record_path)
+            return DeviceRecord() if found is None else DeviceRecord(**found[1])
+        except (RecordError, TypeError):
+            return DeviceRecord()
 
     def _write(self, value: DeviceRecord) -> None:
         record.write(self._record_path, asdict(value))

@@ -4,6 +4,7 @@ A state is written before its step runs. When the disk does not take a decision,
 nothing else happens to that model meanwhile.
 """
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from agent.slots import SlotRecord
 from agent.updater import delivery, machine, staging, trial
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.steps import CanaryResult, Rooms, Step, Work
-from littoral.errors import RecordError
+from littoral.errors import BundleError, LittoralError, RecordError
 from littoral.wire.messages import Desired, Ending, ModelState, Progress, Want
 
 ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
@@ -41,6 +42,7 @@ class ModelUpdate:
         self.model = model
         self.record = record or SlotRecord(model)
         self.gone = False
+        self.problem = ""  # why the disk keeps this model from going on; "" when it does not
         self._rooms = rooms
         self._boot = moment.boot
         self._path = slots.path_of(rooms.config.state, model)
@@ -157,8 +159,8 @@ class ModelUpdate:
         if self._step is None:
             try:
                 self._step = STEPS[self.state](self._rooms, self.record, self._work, now)
-            except (OSError, ValueError) as error:  # what was staged cannot be read back
-                self._end_step(Result(Outcome.REFUSED, "no-room", f"{self.state}: {error}"), now, at)
+            except (OSError, LittoralError) as error:  # what was staged cannot be read back
+                self._end_step(Result(Outcome.REFUSED, BundleError.code, f"{self.state}: {error}"), now, at)
                 return
         result = self._overtaken() or self._step.poll(now)
         if result is None and now - self._step.started_at >= self._step.deadline_s:
@@ -236,8 +238,9 @@ class ModelUpdate:
     def _write(self, record: SlotRecord, milestones: list[tuple[str, str, dict[str, Any]]]) -> bool:
         try:
             slots.write(self._path, record)
-        except OSError:
+        except OSError as error:
             self._pending = (record, milestones)
+            self.problem = f"{self.model} cannot go on: {error}"
             return False
         self._pending = None
         self.record = record
@@ -312,11 +315,16 @@ class Updates:
         ended = False
         for update in list(self.models.values()):
             was_idle = update.state is State.IDLE
-            update.tick(now, at)
+            update.problem = ""
+            try:
+                update.tick(now, at)
+            except OSError as error:
+                update.problem = f"{update.model} cannot go on: {error}"
             ended |= update.gone or (update.state is State.IDLE and not was_idle)
         self.models = {name: update for name, update in self.models.items() if not update.gone}
         if ended:
-            staging.collect(self._rooms.config.state, [m.record for m in self.models.values()])
+            with contextlib.suppress(OSError):  # it is collected at the next end
+                staging.collect(self._rooms.config.state, [m.record for m in self.models.values()])
 
     def notice(self, message: control.Message, now: float) -> None:
         for update in self.models.values():

@@ -47,6 +47,28 @@ def test_the_same_generation_with_other_content_is_refused(memory: DeviceMemory)
         memory.check(other)
 
 
+@pytest.mark.parametrize("spoiled", [b"", b"\xff" * 100, None])
+def test_a_desired_state_that_the_disk_spoiled_is_taken_in_anew(
+    memory: DeviceMemory, tmp_path: Path, spoiled: bytes | None
+) -> None:
+    memory.accept(signed(3))
+    (tmp_path / "desired.json").unlink() if spoiled is None else (tmp_path / "desired.json").write_bytes(spoiled)
+    again = DeviceMemory(tmp_path, "main", "farm-1")
+    assert again.wanted() is None
+    assert again.check(signed(3))
+    with pytest.raises(OldGenerationError):
+        again.check(signed(2))
+
+
+def test_a_device_record_of_which_both_copies_are_lost_is_begun_anew(memory: DeviceMemory, tmp_path: Path) -> None:
+    memory.accept(signed(3))
+    (tmp_path / "device.dat").write_bytes(b"\xff" * 8192)
+    again = DeviceMemory(tmp_path, "main", "farm-1")
+    assert again.generation == 0
+    again.accept(signed(4))
+    assert DeviceMemory(tmp_path, "main", "farm-1").generation == 4
+
+
 @pytest.mark.parametrize("foreign", [signed(1, device="farm-2"), signed(1, tenant="other")])
 def test_another_device_or_tenant_is_refused(memory: DeviceMemory, foreign: SignedDesired) -> None:
     with pytest.raises(WrongDeviceError):

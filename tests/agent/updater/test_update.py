@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import control, record, slots
+from agent import control, fsio, record, slots
 from agent.config import Config, Probation
 from agent.config import Updates as Settings
 from agent.slots import SlotRecord
@@ -377,6 +377,36 @@ def test_a_record_of_which_both_copies_are_lost_is_installed_anew(device: Device
     assert device.record.serves is not None
     assert device.record.serves.bundle == first.bundle
     assert "failed" in device.world.kinds()
+
+
+def test_a_trial_whose_files_the_disk_spoiled_goes_back_and_proves_nothing(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.until(State.PROBATION)
+    (device.config.state / "releases" / second.bundle / "bundle.json").write_bytes(b"spoiled")
+    device.world.runtime.connections += 1
+    device.start()
+    device.run(10)
+    assert device.record.serves is not None
+    assert device.record.serves.bundle == first.bundle
+    assert device.record.blocked == ()
+
+
+def test_a_disk_that_takes_no_new_folder_is_told_and_waited_for(
+    device: Device, first: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: int = 0o755) -> None:
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fsio, "make_folder", refuse)
+        device.want(device.world.add(make_release(2)).want())
+        device.run(5)
+        assert "no space left" in device.updates.models["cats"].problem
+    device.run()
+    assert device.updates.models["cats"].problem == ""
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
 
 
 # --- power cut before and after each write, and at each step ------------------------------------------------------
