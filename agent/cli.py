@@ -10,7 +10,7 @@ from typing import Any
 
 from agent import config as configs
 from agent import slots
-from littoral import __version__
+from littoral import __version__, client
 from littoral.errors import ConfigError, LittoralError, UnknownModelError
 
 DEFAULT_CONFIG = "/var/lib/littoral/agent.toml"
@@ -82,15 +82,30 @@ def _run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     config = configs.read(args.config)
     records = [_record(config, name) for name in slots.names(config.state)]
+    answering = _answering(config)
     if args.json:
-        print(json.dumps({"device": config.device, "models": {r.model: _facts(r) for r in records}}, indent=2))
+        models = {record.model: _facts(record) for record in records}
+        print(json.dumps({"device": config.device, "models": models, "answering": answering}, indent=2))
         return 0
     print(f"device {config.device}")
     for record in records:
         print(f"  {record.model}: {_sentence(record)}")
+        serves = record.serves
+        if answering is not None and serves is not None and answering.get(record.model) != serves.release:
+            print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")
+    if answering is None:
+        print("  but the runtime does not answer: nothing is served now")
     if not records:
         print("  no model is wanted here yet")
     return 0
+
+
+def _answering(config: configs.Config) -> dict[str, int] | None:
+    """Release by model that the runtime serves now (0: none); None where it does not answer."""
+    try:
+        return {entry["model"]: entry["release"] for entry in client.models(str(config.query_socket))}
+    except LittoralError:
+        return None
 
 
 def _explain(args: argparse.Namespace) -> int:

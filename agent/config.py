@@ -3,6 +3,8 @@
 docs/settings.md describes every setting; a test compares it with the classes here.
 """
 
+import math
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import Any
 
 from littoral.errors import ConfigError
 from littoral.names import check_name
+
+_MODE = re.compile(r"0?[0-7]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ _TOP = ("device", "tenant", "query_socket", "control_socket", "tags")
 
 
 def read(path: Path) -> Config:
-    """Raises ConfigError for a file that cannot be read, an unknown setting, or one of the wrong type."""
+    """Raises ConfigError for a file that cannot be read, an unknown setting, or a value that is none for it."""
     try:
         value = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -125,6 +129,8 @@ def _section(cls: Any, value: Any, where: str) -> Any:
         if key not in known:
             raise ConfigError(f"{where}: unknown setting {key}")
         checked[key] = _typed(item, type(known[key].default), f"{where}.{key}")
+        if key == "socket_mode" and not _MODE.fullmatch(item):
+            raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
     return cls(**checked)
 
 
@@ -133,6 +139,8 @@ def _typed(item: Any, wanted: type, where: str) -> Any:
         item = float(item)
     if type(item) is not wanted:
         raise ConfigError(f"{where} is {item!r}; it is of type {wanted.__name__}")
+    if isinstance(item, float) and not math.isfinite(item):
+        raise ConfigError(f"{where} is {item}; it is a finite number")
     if isinstance(item, int | float) and item < 0:
         raise ConfigError(f"{where} is negative")
     return item

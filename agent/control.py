@@ -5,12 +5,15 @@ ends, the runtime waits its grace and then serves the baseline. docs/architectur
 """
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_origin
 
-from littoral.errors import ProtocolError
+from littoral.errors import BadNameError, ProtocolError
+from littoral.names import check_name
 
 MAX_LINE_BYTES = 262_144
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 # --- agent to runtime -------------------------------------------------------------------------------------------
 
@@ -49,7 +52,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """First line of the runtime on every control connection; a Serving for each served model follows."""
+    """First line of the runtime on every control connection; a Serving for each model follows.
+
+    Before that of a committed release that could not be loaded last time, its Failed is told again.
+    """
 
     engine: str  # "litert 2.3.0"
     budget_bytes: int
@@ -77,7 +83,7 @@ class Tried:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The model is answered by this release from now on. release 0: by none."""
+    """The model is answered by this release from now on. release 0, bundle "": by none."""
 
     model: str
     release: int
@@ -89,7 +95,7 @@ class Serving:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """A release could not be loaded or admitted. What was served before is still served, or is loaded again: the
-    Serving that follows says which.
+    Serving that follows says which. bundle "": the slot record could not be read.
     """
 
     model: str
@@ -180,6 +186,36 @@ def _decode(line: bytes) -> Message:
         if "histogram" in value:
             value["histogram"] = tuple(value["histogram"])
         message: Message = cls(**value)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _check(message)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadNameError) as error:
         raise ProtocolError(f"a control line that cannot be read: {error!r}") from error
     return message
+
+
+def _check(message: Message) -> None:
+    """Raises TypeError for a field of another type, BadNameError for no model, ValueError for no digest."""
+    for each in fields(message):
+        item = getattr(message, each.name)
+        if not _fits(item, each.type):
+            raise TypeError(f"{each.name} is {item!r}")
+        match each.name:
+            case "model":
+                check_name(item, "model")
+            case "models":
+                for model in item:
+                    check_name(model, "model")
+            case "bundle":
+                _check_bundle(item, may_be_empty=isinstance(message, Serving | Failed))
+
+
+def _fits(item: Any, wanted: Any) -> bool:
+    if get_origin(wanted) is dict:  # keys of JSON are strings
+        return type(item) is dict and all(type(count) is int for count in item.values())
+    if get_origin(wanted) is tuple:
+        return all(type(count) is int for count in item)
+    return type(item) is wanted
+
+
+def _check_bundle(bundle: str, may_be_empty: bool) -> None:
+    if not _DIGEST.fullmatch(bundle) and (bundle or not may_be_empty):
+        raise ValueError(f"{bundle!r} names no bundle")

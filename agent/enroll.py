@@ -1,7 +1,8 @@
 """Joining a fleet: a one-time token, a key made here, a certificate from the fleet server, and a complete agent.toml.
 
 The token names the first root.json by digest, so that the first contact needs no other trust: another root is refused
-before anything is kept.
+before anything of the server's is kept. The key is made and kept first, so that no token is spent for a folder that
+cannot be written, and an enrolment whose answer was lost can be asked for again.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[st
         raise errors.ConflictError(f"{state} is enrolled already", remedy="Choose another --state.")
     root_digest = _root_digest(token)
     query.check_socket_path(str((state / "query.sock").absolute()))
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = _key_of(state / "identity")
     answer = _ask(
         server,
         {"token": token, "csr": _request_for(key), "name": name, "tags": tags, "architecture": platform.machine()},
@@ -51,8 +52,34 @@ def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[st
     if hashlib.sha256(root).hexdigest()[:32] != root_digest:
         raise errors.RootMismatchError("the server's root.json is not the one that the token names")
     device = check_name(answer.get("device"), "device")
-    _keep(state, answer, root, key, device, tags)
+    try:
+        _keep(state, answer, root, device, tags)
+    except OSError as error:
+        raise _unwritable(state, error) from error
     return device
+
+
+def _key_of(identity: Path) -> ec.EllipticCurvePrivateKey:
+    """This device's own key, made at the first try. Raises ConfigError where it cannot be kept."""
+    path = identity / "device.key"
+    try:
+        if path.exists():
+            held = serialization.load_pem_private_key(path.read_bytes(), None)
+            if isinstance(held, ec.EllipticCurvePrivateKey):
+                return held
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        fsio.make_folder(identity, mode=0o700)
+        fsio.write_file(path, private, mode=0o600)
+    except (OSError, ValueError) as error:
+        raise _unwritable(identity, error) from error
+    return key
+
+
+def _unwritable(folder: Path, error: Exception) -> errors.ConfigError:
+    return errors.ConfigError(f"{folder} cannot hold this device's identity: {error}", remedy="Choose another --state.")
 
 
 def _root_digest(token: str) -> str:
@@ -74,18 +101,18 @@ def _ask(server: str, body: dict[str, Any]) -> dict[str, Any]:
         raise errors.ConfigError(
             f"{server!r} is no address of a fleet server", remedy="Give --server http://HOST:PORT."
         )
-    request = urllib.request.Request(
-        f"{server.rstrip('/')}/api/v1/enroll",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
     try:
+        request = urllib.request.Request(
+            f"{server.rstrip('/')}/api/v1/enroll",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
         with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
             data = answer.read(MAX_ANSWER_BYTES)
     except urllib.error.HTTPError as refusal:
         with refusal:
             raise _named(refusal.read(MAX_ANSWER_BYTES), refusal.code) from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise errors.ServerUnreachableError(f"{server} does not answer: {error}") from error
     try:
         value = json.loads(data)
@@ -104,19 +131,12 @@ def _named(data: bytes, status: int) -> errors.LittoralError:
         return errors.ServerUnreachableError(f"the server answered with status {status}")
 
 
-def _keep(
-    state: Path, answer: dict[str, Any], root: bytes, key: ec.EllipticCurvePrivateKey, device: str, tags: dict[str, str]
-) -> None:
+def _keep(state: Path, answer: dict[str, Any], root: bytes, device: str, tags: dict[str, str]) -> None:
     """Writes the identity, and agent.toml last: where it is, the rest is."""
     identity = state / "identity"
-    fsio.make_folder(identity, mode=0o700)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     fsio.write_file(identity / "root.json", root)
     fsio.write_file(identity / "ca.pem", _text(answer, "ca").encode())
     fsio.write_file(identity / "device.pem", _text(answer, "certificate").encode())
-    fsio.write_file(identity / "device.key", private, mode=0o600)
     fsio.write_file(state / "agent.toml", _settings(answer, device, tags).encode(), mode=0o600)
 
 

@@ -4,6 +4,7 @@ A call that returns has reached the disk: files are synced, and so are the folde
 decides anything.
 """
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -71,6 +72,12 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     if path.parent.is_dir():
         sync_folder(path.parent)
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file as 64 hex digits, without holding it in memory. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_file(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The agent: joins link, updater and health in one single-threaded loop. Nothing else knows all of them."""
 
 import contextlib
+import fcntl
 import logging
 import os
 import platform
@@ -8,6 +9,7 @@ import select
 import signal
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from agent.config import Config
@@ -30,7 +32,7 @@ from agent.updater.update import Updates
 from agent.updater.voucher import Voucher
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
-from littoral.errors import ConfigError
+from littoral.errors import ConfigError, ConflictError
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
@@ -41,19 +43,37 @@ log = logging.getLogger("littoral.agent")
 
 
 def run(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT. Raises ConfigError for settings that no device can run with."""
+    """Runs until SIGTERM or SIGINT.
+
+    Raises ConfigError for settings that no device can run with, ConflictError where another agent runs here.
+    """
     if not config.device or not config.broker.host:
         raise ConfigError("agent.toml names no device or no broker", remedy="Enrol first: `littoral-agent enroll`.")
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    agent = Agent(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
-    agent.startup()
-    try:
-        agent.main_loop()
-    finally:
-        agent.shutdown()
+    with _alone(config):
+        agent = Agent(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop())
+        agent.startup()
+        try:
+            agent.main_loop()
+        finally:
+            agent.shutdown()
     return 0
+
+
+@contextlib.contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Only one agent writes the records of a state folder. Raises ConflictError where another one runs."""
+    descriptor = os.open(config.state / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"another agent runs on {config.state}", remedy="End it first.") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Agent:
@@ -209,7 +229,7 @@ class Agent:
         """What is wrong with this device rather than with a release."""
         greeting = self._voucher.greeting
         found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem]
-        found += [update.problem for update in self._updates.models.values()]
+        found += [self._intake.problem, *(update.warning for update in self._updates.models.values())]
         if self._outbox.dropped:
             found.append(f"{self._outbox.dropped} reports lost")
         return tuple(warning for warning in found if warning)

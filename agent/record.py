@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[int, dict[str, Any]] | None:
 
 def write(path: Path, value: dict[str, Any]) -> None:
     """Makes `value` the newest copy, durably. Raises OSError, or ValueError where it does not fit."""
-    data = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+    data = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode(errors="replace")
     if len(data) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a record of {len(data)} bytes, at most {MAX_PAYLOAD_BYTES} fit")
     try:

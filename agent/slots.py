@@ -13,7 +13,8 @@ from littoral.errors import RecordError
 from littoral.wire.messages import Ending
 
 MAX_BLOCKED = 12  # (bundle, attempt) pairs kept; the record has 4 KiB
-MAX_REASON = 160
+MAX_REASON = 160  # bytes
+MAX_VERSION = 64  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,14 @@ def release_folder(state: Path, bundle: str) -> Path:
 
 def _clipped(value: SlotRecord) -> SlotRecord:
     """Free text cut to what the record's size allows."""
-    if value.last is not None and len(value.last.reason) > MAX_REASON:
-        value = replace(value, last=replace(value.last, reason=value.last.reason[:MAX_REASON]))
-    return value
+    if value.last is None:
+        return value
+    return replace(value, last=replace(value.last, reason=clip(value.last.reason, MAX_REASON)))
+
+
+def clip(text: str, size_bytes: int) -> str:
+    """As much of `text` as fits into `size_bytes` of UTF-8."""
+    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore")
 
 
 def _parse(value: dict[str, Any], path: Path) -> SlotRecord:

@@ -26,13 +26,15 @@ class Question:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0 only where it answered; 1 for a named error, which is printed on stderr."""
+    """Exit status 0 only where it answered; 1 for a named error, which is printed on stderr; 130 after Ctrl-C."""
     options = _parser().parse_args(argv)
     try:
         status: int = options.run(options)
     except errors.LittoralError as error:
         print(f"littoral: {error.code}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return status
 
 

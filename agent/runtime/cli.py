@@ -1,4 +1,7 @@
-"""`littoral-runtime run --config F`: the daemon that serves models on a device."""
+"""`littoral-runtime run --config F`: the daemon that serves models on a device.
+
+The daemon itself is imported only when it runs, so that a Ctrl-C ends it quietly from the first moment.
+"""
 
 import argparse
 import gc
@@ -6,20 +9,34 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent import config
-from agent.runtime.engines import Engine, open_engine
-from agent.runtime.host import Host
-from littoral.errors import LittoralError
+if TYPE_CHECKING:
+    from agent.runtime.engines import Engine
 
 
-def main(argv: list[str] | None = None, open_engine: Callable[[str], Engine] = open_engine) -> int:
-    """Exit status 0 after SIGTERM or SIGINT, 1 where it cannot serve. `open_engine` is another one in tests."""
+def main(argv: list[str] | None = None, open_engine: "Callable[[str], Engine] | None" = None) -> int:
+    """Exit status 0 after SIGTERM or SIGINT, 1 where it cannot serve, 130 after SIGINT before it serves.
+
+    `open_engine` is another one in tests.
+    """
     options = _parser().parse_args(argv)
+    try:
+        return _run(options.config, open_engine)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(path: Path, open_engine: "Callable[[str], Engine] | None") -> int:
+    from agent import config
+    from agent.runtime import engines
+    from agent.runtime.host import Host
+    from littoral.errors import LittoralError
+
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.INFO)
     try:
-        settings = config.read(options.config)
-        host = Host(settings, open_engine(settings.runtime.engine))
+        settings = config.read(path)
+        host = Host(settings, (open_engine or engines.open_engine)(settings.runtime.engine))
     except LittoralError as error:
         print(f"littoral-runtime: {error.code}: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ Connections of mode info stay here: LIST and STATS are answered by the host itse
 import itertools
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -15,7 +16,6 @@ from agent.runtime.loop import READ, WRITE, Loop, Timer
 from littoral import errors
 from littoral.wire import query
 
-UNSENT_BYTES = 4 * 1024 * 1024  # of INFO; a client that leaves more lying is dropped
 RETRY_AFTER_MS = 1_000
 PAUSE_S = 0.1  # in accepting, when there is no descriptor left
 
@@ -47,7 +47,7 @@ class _Caller:
         self.id = id
         self.socket = sock
         self.reader = query.Reader(query.MAX_HELLO_BYTES)
-        self.unsent = b""
+        self.unsent = b""  # of the answer to the last frame
         self.informed = False  # said HELLO with mode info
         self.timer: Timer | None = None
 
@@ -112,35 +112,46 @@ class Door:
         error = errors.HandshakeTimeoutError(f"no HELLO within {self._settings.hello_timeout_s:g} s")
         self._end(caller, error)
 
-    def _on_caller(self, caller: _Caller, events: int) -> None:
-        if events & WRITE:
+    def _on_caller(self, caller: _Caller, _events: int) -> None:
+        """Takes one frame a turn, and none while an answer is unsent: no caller holds up the others."""
+        if caller.unsent:
             self._flush(caller)
+            return
+        try:
+            frame = caller.reader.next()
+            if frame is None and self._receive(caller):
+                frame = caller.reader.next()
+            if frame is None:
+                return
+            if caller.informed:
+                self._inform(caller, frame)
+            else:
+                self._enter(caller, query.parse_hello(frame))
+        except errors.QueryError as error:
+            self._end(caller, error)
+
+    def _receive(self, caller: _Caller) -> bool:
+        """Whether more bytes came. Nothing whole is left of those before, so that more are waited for."""
+        self._loop.change(caller.socket.fileno(), READ)
         try:
             data = caller.socket.recv(query.MAX_HELLO_BYTES)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._close(caller)
-            return
+            return False
         caller.reader.feed(data)
-        try:
-            while (frame := caller.reader.next()) is not None:
-                if caller.informed:
-                    self._inform(caller, frame)
-                elif self._enter(caller, query.parse_hello(frame)):
-                    return
-        except errors.QueryError as error:
-            self._end(caller, error)
+        return True
 
-    def _enter(self, caller: _Caller, hello: query.Hello) -> bool:
-        """Whether the connection was passed on. Raises QueryError where it cannot be."""
+    def _enter(self, caller: _Caller, hello: query.Hello) -> None:
+        """Passes the connection on, or keeps it for mode info. Raises QueryError where it can do neither."""
         if hello.mode is query.Mode.INFO:
             self._cancel(caller)
             caller.informed = True
             self._send(caller, query.json_frame(query.Kind.INFO, self._inside.greeting_json()))
-            return False
+            return
         if "@" in hello.model:
             raise errors.UnsupportedError(f"aliases are not served yet: ask for {hello.model.split('@')[0]} itself")
         try:
@@ -153,7 +164,6 @@ class Door:
             self._inside.take(hello.model, carried)
         except errors.UnknownModelError as error:
             self.refuse(carried, error)
-        return True
 
     # --- mode info --------------------------------------------------------------------------------------------
 
@@ -170,23 +180,24 @@ class Door:
         self._send(caller, answer)
 
     def _send(self, caller: _Caller, data: bytes) -> None:
-        caller.unsent += data
+        caller.unsent = data
         self._flush(caller)
 
     def _flush(self, caller: _Caller) -> None:
-        if caller.socket.fileno() < 0:
-            return
-        sent = _send_at_once(caller.socket, caller.unsent)
-        caller.unsent = caller.unsent[sent:]
-        if len(caller.unsent) > UNSENT_BYTES:
+        """Sends what is unsent, as far as the client takes it. The next turn comes when it takes more."""
+        try:
+            caller.unsent = caller.unsent[caller.socket.send(caller.unsent, socket.MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            pass
+        except OSError:
             self._close(caller)
-        else:
-            self._loop.change(caller.socket.fileno(), READ | (WRITE if caller.unsent else 0))
+            return
+        self._loop.change(caller.socket.fileno(), WRITE)
 
     # --- ends -------------------------------------------------------------------------------------------------
 
     def _end(self, caller: _Caller, error: errors.QueryError) -> None:
-        _send_at_once(caller.socket, caller.unsent + query.error(error))
+        _send_at_once(caller.socket, query.error(error))
         self._close(caller)
 
     def _close(self, caller: _Caller) -> None:
@@ -205,9 +216,7 @@ class Door:
             caller.timer.cancel()
 
 
-def _send_at_once(sock: socket.socket, data: bytes) -> int:
-    """Bytes that were taken without waiting."""
-    try:
-        return sock.send(data, socket.MSG_NOSIGNAL)
-    except OSError:
-        return 0
+def _send_at_once(sock: socket.socket, data: bytes) -> None:
+    """As far as it is taken without waiting."""
+    with suppress(OSError):
+        sock.send(data, socket.MSG_NOSIGNAL)

@@ -21,7 +21,6 @@ from agent.runtime.loop import READ, Loop
 from agent.runtime.serving import Model
 from agent.runtime.workers import Worker
 from littoral import errors
-from littoral.names import check_name
 
 COUNTERS_S = 1.0
 MEASURE_S = 10.0  # between two looks at the workers' memory: each walks their page tables
@@ -138,11 +137,6 @@ class Host:
                 log.warning("the agent sent %s, which is for the runtime to say", type(message).__name__)
 
     def _apply(self, message: control.Apply) -> None:
-        try:
-            check_name(message.model, "model")
-        except errors.BadNameError as error:
-            self.tell(control.Failed(message.model, "", error.code, str(error)))
-            return
         model = self._models.get(message.model) or self._add(message.model)
         model.apply(message.handover)
 

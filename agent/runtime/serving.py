@@ -94,6 +94,7 @@ class Model:
         self.record: SlotRecord | None = None
         self.current: Worker | None = None
         self._loading: Worker | None = None
+        self._outdated: Worker | None = None  # was loading already when the agent applied
         self._draining: Worker | None = None
         self._waiting: list[Carried] = []
         self._vouched = False
@@ -110,24 +111,19 @@ class Model:
 
     def start(self) -> None:
         """Serves what is committed, as no agent vouches yet."""
-        try:
-            self.record = self._read_record()
-        except errors.RecordError as error:
-            self._around.tell(control.Failed(self.name, "", error.code, str(error)))
+        self._read_record()
         self._settle()
 
     def apply(self, handover: bool) -> None:
         """The agent's word: read the record and serve what it says, a trial too."""
-        try:
-            self.record = self._read_record()
-        except errors.RecordError as error:
-            self._around.tell(control.Failed(self.name, "", error.code, str(error)))
+        if not self._read_record():
             self.agent_came()
             return
         self._applying, self._handover = True, handover
         self._vouched = True
         self._cancel_grace()
         self._troubles = Troubles()
+        self._outdated = self._loading
         self._settle()
 
     def unload(self) -> None:
@@ -142,9 +138,13 @@ class Model:
             self._grace = self._loop.call_in(self._settings.vouch_grace_s, self._unvouch)
 
     def agent_came(self) -> None:
-        """Tells the agent what is served; where that is about to change, the change will tell."""
-        if self._loading is None and self._draining is None:
-            self._tell_serving(self._reason())
+        """Tells what is served, and why not what is committed; where that is about to change, the change will tell."""
+        if self._loading is not None or self._draining is not None:
+            return
+        committed = None if self.record is None else self.record.baseline
+        if committed is not None and committed.bundle in self._troubles.failures:
+            self._around.tell(self._troubles.failures[committed.bundle])
+        self._tell_serving(self._reason())
 
     def take(self, carried: Carried) -> None:
         """A client's connection: passed to the worker there is, kept for the one to come, or refused."""
@@ -205,6 +205,8 @@ class Model:
                 self._retry = self._loop.call_in(delay_s, self._retry_now)
             if not self._is_patient:
                 self._refuse_waiting()
+            if target.slot.bundle in self._troubles.failures:
+                self._tell_serving(self._reason())
             return
         try:
             found = release.read(self._settings.state, target.slot.bundle)
@@ -252,6 +254,7 @@ class Model:
 
     def worker_ready(self, worker: Worker) -> None:
         self._loading = None
+        self._troubles.failures.pop(worker.bundle, None)
         if self.current is not None:
             self._drain()
         self.current = worker
@@ -279,7 +282,10 @@ class Model:
             self._settle()
         elif worker is self._loading:
             self._loading = None
-            self._could_not_load(worker.target, *_why(worker, ended))
+            if worker is self._outdated:
+                self._settle()  # the files may be others since: the agent is answered by a load of its own
+            else:
+                self._could_not_load(worker.target, *worker.why(ended))
         else:
             self.current = None
             self._died(worker, ended)
@@ -300,7 +306,8 @@ class Model:
 
     def _could_not_load(self, target: Target, code: str, reason: str) -> None:
         bundle = target.slot.bundle
-        self._around.tell(control.Failed(self.name, bundle, code, reason))
+        self._troubles.failures[bundle] = failed = control.Failed(self.name, bundle, code, reason)
+        self._around.tell(failed)
         if self._applying or target.stage == "trial" or self.current is not None:
             self._applying = False
             self._troubles.barred[bundle] = "failed"
@@ -314,7 +321,7 @@ class Model:
             return
         safe = choose(self.record, self._vouched, {**self._troubles.barred, bundle: "safe"})
         if safe is not None and safe.slot.bundle != bundle:
-            self._troubles = Troubles({**self._troubles.barred, bundle: "safe"})
+            self._troubles = Troubles({**self._troubles.barred, bundle: "safe"}, self._troubles.failures)
 
     def _retry_now(self) -> None:
         self._retry = None
@@ -348,8 +355,14 @@ class Model:
 
     # --- small things -----------------------------------------------------------------------------------------
 
-    def _read_record(self) -> SlotRecord | None:
-        return slots.read(slots.path_of(self._settings.state, self.name))
+    def _read_record(self) -> bool:
+        """Whether it can be read. The agent is told why not; the one before stays."""
+        try:
+            self.record = slots.read(slots.path_of(self._settings.state, self.name))
+        except errors.RecordError as error:
+            self._around.tell(control.Failed(self.name, "", error.code, str(error)))
+            return False
+        return True
 
     def _target(self) -> Target | None:
         return choose(self.record, self._vouched, self._troubles.barred)
@@ -358,7 +371,7 @@ class Model:
         if self.current is not None:
             return self.current.target.reason
         serves = None if self.record is None else self.record.serves
-        return "" if serves is None else self._troubles.barred.get(serves.bundle, "unvouched")
+        return "" if serves is None else self._troubles.why_not(serves.bundle)
 
     def _refuse(self, carried: Carried) -> None:
         self._around.refuse(carried, errors.NoReleaseError(f"no release of {self.name} can be served now"))
@@ -382,16 +395,3 @@ class Model:
             memory_bytes=worker.memory_bytes,
             **counts,
         )
-
-
-def _why(worker: Worker, ended: Ended) -> tuple[str, str]:
-    """(code, reason) of a worker that ended before it was ready."""
-    if worker.refusal is not None:
-        return worker.refusal
-    if worker.timed_out:
-        return "hung", "the model did not finish loading in time"
-    if ended.memory:
-        return errors.NoRoomError.code, "killed for want of memory while it loaded"
-    if ended.signal:
-        return "crashed", f"killed by signal {ended.signal} while it loaded"
-    return "crashed", f"ended with status {ended.status} while it loaded"

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from agent.control import Failed
+
 DEATHS = 3  # of a committed release within DEATHS_WITHIN_S, and the other slot's release is served
 DEATHS_WITHIN_S = 60.0
 BACKOFF_FIRST_S = 0.1
@@ -12,12 +14,18 @@ BACKOFF_LAST_S = 30.0
 class Troubles:
     """Forgotten when the agent applies. Times are of the monotonic clock.
 
-    barred: bundles that cannot be served, and why: died, failed or safe. not_before: when the next load may begin.
+    barred: bundles that cannot be served, and why: died, failed or safe. failures: bundles whose last load failed, and
+    what was told of it. not_before: when the next load may begin.
     """
 
     barred: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, Failed] = field(default_factory=dict)
     not_before: float = 0.0
     _deaths: list[float] = field(default_factory=list)
+
+    def why_not(self, bundle: str) -> str:
+        """Why a bundle is not served, as in control.Serving."""
+        return self.barred.get(bundle, "failed" if bundle in self.failures else "unvouched")
 
     def count_death(self, now: float) -> bool:
         """Counts the death of a committed release, and lets the next start wait. True: it died too often."""

@@ -16,6 +16,7 @@ from agent.runtime.loop import READ, WRITE, Loop, Timer
 from agent.runtime.release import Release
 from agent.runtime.worker import Settings, run
 from agent.slots import Slot
+from littoral.errors import NoRoomError
 
 TRIAL_OOM_SCORE = 500  # the newcomer is the kernel's first choice when memory ends
 
@@ -58,14 +59,14 @@ class Worker:
         self.target = target
         self.welcome: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
-        self.refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
-        self.timed_out = False
         self.memory_bytes = 0
         self._loop = loop
         self._owner = owner
         self._given: dict[int, Carried] = {}  # not acknowledged yet
         self._holds: set[int] = set()
         self._deadline: Timer | None = None
+        self._refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
+        self._timed_out = False
         self._channel, end = channel_pair()
         settings = Settings(release, target.stage, read_ahead)
         self._child = fork(lambda: run(end, engine, settings), {end.fileno()}, _oom_score(target.stage))
@@ -116,6 +117,18 @@ class Worker:
         self.memory_bytes = memory.pss(self.pid) or self.memory_bytes
         return self.memory_bytes
 
+    def why(self, ended: Ended) -> tuple[str, str]:
+        """(code, reason), where it ended before it was ready."""
+        if self._refusal is not None:
+            return self._refusal
+        if self._timed_out:
+            return "hung", "the model did not finish loading in time"
+        if ended.memory:
+            return NoRoomError.code, "killed for want of memory while it loaded"
+        if ended.signal:
+            return "crashed", f"killed by signal {ended.signal} while it loaded"
+        return "crashed", f"ended with status {ended.status} while it loaded"
+
     # --- what comes from it -----------------------------------------------------------------------------------
 
     def _on_channel(self, events: int) -> None:
@@ -140,7 +153,7 @@ class Worker:
                 self.measure()
                 self._owner.worker_ready(self)
             case "failed":
-                self.refusal = (body["code"], body["reason"])
+                self._refusal = (body["code"], body["reason"])
             case "ack":
                 self._given.pop(body["id"]).close()
                 self._holds.add(body["id"])
@@ -203,7 +216,7 @@ class Worker:
             self._loop.call_in(RETRY_S, self._flush)
 
     def _too_late(self) -> None:
-        self.timed_out = True
+        self._timed_out = True
         self.kill()
 
 

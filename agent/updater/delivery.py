@@ -2,7 +2,7 @@
 
 import os
 
-from agent.slots import SlotRecord
+from agent.slots import MAX_VERSION, SlotRecord, clip
 from agent.updater import staging
 from agent.updater.child_protocol import Request
 from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch
@@ -75,13 +75,14 @@ class PlanStep(Step):
         except errors.ManifestError as error:
             return Result(Outcome.BAD, error.code, error.cause)
         try:
+            staging.drop_damaged(self.rooms.config.state, found, self.update.bundle)
             self._check_floor(found)
             self._check_device(found)
             self._check_room(found)
         except errors.LittoralError as error:
             return Result(Outcome.REFUSED, error.code, error.cause)
         self.work.encoded, self.work.manifest, self.work.chunk_lists = encoded, found, lists
-        return Result(Outcome.DONE, learned={"version": found.version[:64], "floor": found.floor})
+        return Result(Outcome.DONE, learned={"version": clip(found.version, MAX_VERSION), "floor": found.floor})
 
     def _check_identity(self, found: Manifest, lists: dict[str, tuple[str, ...]]) -> None:
         if (found.model, found.release) != (self.record.model, self.update.release):

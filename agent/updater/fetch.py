@@ -199,8 +199,7 @@ def _write_piece(path: Path, data: bytes, offset: int) -> None:
 
 def finish(partial: Path, blob: Blob, target: Path) -> bool:
     """Syncs a whole partial file and gives it its name under blobs/. False where its digest is another one."""
-    data = partial.read_bytes()
-    if not chunks.is_named(data, blob.sha256):
+    if fsio.digest_of(partial) != blob.sha256:
         return False
     fsio.sync_file(partial)
     fsio.rename(partial, target)

@@ -29,6 +29,7 @@ class Intake:
         self._memory = memory
         self._planner = planner
         self._tell = tell
+        self.problem = ""  # why the newest desired state is not checked yet; "" when there is nothing to tell
         self._signed: SignedDesired | None = None
         self._job: Job | None = None
         self._misses = 0
@@ -69,7 +70,7 @@ class Intake:
         elif job.error is not None:
             self._put_off(job.error, now)
         else:
-            signed, self._signed = self._signed, None
+            signed, self._signed, self.problem = self._signed, None, ""
             self._memory.accept(signed)
             return signed.desired
         return None
@@ -87,6 +88,7 @@ class Intake:
 
     def _put_off(self, error: errors.LittoralError, now: float) -> None:
         settings = self._config.updates
+        self.problem = f"the desired state waits: {error.cause}"
         if self._misses == 0 and isinstance(error, errors.MetadataError):
             self._tell("wrong-bytes", "", 0, error.cause, {"code": error.code})
         self._not_before = now + min(settings.retry_first_s * 2**self._misses, settings.retry_last_s)

@@ -148,6 +148,13 @@ def state_of(record: SlotRecord) -> State:
     return State.IDLE if record.update is None else State(record.update.state)
 
 
+def is_repair(record: SlotRecord) -> bool:
+    """Whether the update that runs brings again what is committed already, because the disk spoiled it."""
+    serves, update = record.serves, record.update
+    committed = record.stage == "committed" and serves is not None
+    return committed and update is not None and serves is not None and serves.bundle == update.bundle
+
+
 def begin(record: SlotRecord, want: Want, generation: int, trial_loads: int) -> SlotRecord:
     """The record with an update to `want` in its first state. Only from idle or stuck."""
     if state_of(record) not in (State.IDLE, State.STUCK):
@@ -173,6 +180,8 @@ def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
         record = replace(record, update=replace(record.update, **result.learned))
     result = _out_of_loads(record, state, result)
     after = NEXT[state, result.outcome]
+    if after is State.SELF_TEST and is_repair(record):
+        return _enter(record, State.COMMIT)  # it was tried and trusted; only its files had to come again
     if after is State.ACTIVATE:
         return _activate(record, moment)
     if after is State.COMMIT and state is not State.COMMIT:
@@ -201,7 +210,7 @@ def _enter(record: SlotRecord, state: State) -> SlotRecord:
 
 
 def _out_of_loads(record: SlotRecord, state: State, result: Result) -> Result:
-    """A trial that may not be loaded again has failed, whatever ended its last load."""
+    """A trial that may not be loaded again is given up, not condemned: its own crash would have been a verdict."""
     update = record.update
     assert update is not None
     if NEXT[state, result.outcome] is not State.ACTIVATE:
@@ -209,7 +218,7 @@ def _out_of_loads(record: SlotRecord, state: State, result: Result) -> Result:
     if update.power_cuts >= MAX_POWER_CUTS:
         return Result(Outcome.REFUSED, "power-cuts", f"power was cut {update.power_cuts} times during the trial")
     if update.loads_left < 1:
-        return Result(Outcome.BAD, "crashed", "every load of the trial ended before its probation did")
+        return Result(Outcome.REFUSED, "interrupted", "the runtime ended under every load of the trial")
     return result
 
 

@@ -20,6 +20,22 @@ def missing_blobs(state: Path, wanted: Manifest) -> dict[str, Blob]:
     return {role: b for role, b in wanted.blobs.items() if not (state / "blobs" / b.sha256).exists()}
 
 
+def drop_damaged(state: Path, wanted: Manifest, bundle: str) -> None:
+    """Removes what this device holds of a release and the disk has spoiled, so that it is fetched again.
+
+    A blob under another content than its name goes; so does a staged release that is not whole. Raises OSError.
+    """
+    damaged = False
+    for blob in wanted.blobs.values():
+        path = state / "blobs" / blob.sha256
+        if path.exists() and fsio.digest_of(path) != blob.sha256:
+            fsio.remove(path)
+            damaged = True
+    folder = release_folder(state, bundle)
+    if folder.exists() and (damaged or not all((folder / role).exists() for role in wanted.blobs)):
+        fsio.remove(folder)
+
+
 def is_staged(state: Path, bundle: str) -> bool:
     return (release_folder(state, bundle) / "bundle.json").exists()
 

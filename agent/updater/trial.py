@@ -207,6 +207,8 @@ class CommitStep(Step):
     def notice(self, message: control.Message, now: float) -> None:
         if isinstance(message, control.Serving) and message.bundle == self.update.bundle:
             self._said = self._said or message.stage == "committed"
+        elif isinstance(message, control.Failed) and message.bundle == self.update.bundle:
+            self._said = True  # a repair that did not help: what is decided stays decided
 
 
 class RollbackStep(Step):

@@ -132,7 +132,10 @@ class Trust:
             raise ManifestError(f"{blob.length} bytes in chunks of {chunk_bytes} are more than {chunks.MAX_CHUNKS}")
         if count == 0:
             return ()
-        found = chunks.parse_list(self._chunk(blob.chunks, chunks.MAX_CHUNKS * chunks.DIGEST_BYTES))
+        try:
+            found = chunks.parse_list(self._chunk(blob.chunks, chunks.MAX_CHUNKS * chunks.DIGEST_BYTES))
+        except ValueError as error:
+            raise ManifestError(f"the blob {blob.sha256} has {error}") from error
         if len(found) != count:
             raise ManifestError(f"a blob of {count} chunks has a list of {len(found)}")
         return found

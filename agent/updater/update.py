@@ -17,7 +17,10 @@ from littoral.errors import BundleError, LittoralError, RecordError
 from littoral.wire.messages import Desired, Ending, ModelState, Progress, Want
 
 ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
-REFUSED_AGAIN_S = 600.0  # what could not be done for a reason of this device is tried again after this
+REFUSED_AGAIN_S = 600.0  # what could not be done for a reason of this device is tried again after this, then doubled
+REFUSED_LAST_S = 86_400.0
+REPAIR_AGAIN_S = 60.0
+SPOILED = frozenset({"digest-mismatch", BundleError.code})  # what the runtime says of files that are not what they were
 
 STEPS: dict[State, type[Step]] = {
     State.PLAN: delivery.PlanStep,
@@ -52,6 +55,9 @@ class ModelUpdate:
         self._step: Step | None = None
         self._work = Work()
         self._not_before: dict[tuple[str, int], float] = {}
+        self._refusals = 0
+        self._spoiled = False
+        self._repair_after = 0.0
         self._longest_run = 0
         self._pending: tuple[SlotRecord, list[tuple[str, str, dict[str, Any]]]] | None = None
         if self.record.update is not None:
@@ -60,6 +66,14 @@ class ModelUpdate:
     @property
     def state(self) -> State:
         return machine.state_of(self.record)
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with this model on this device, "" when nothing is."""
+        serving, serves = self._rooms.voucher.serving.get(self.model), self.record.serves
+        if self.problem or serving is None or serving.release or serves is None or self.record.stage != "committed":
+            return self.problem
+        return f"release {serves.release} of {self.model} is committed and cannot be served: {serving.reason}"
 
     def want(self, want: Want | None, generation: int) -> None:
         """What the desired state says of this model; None removes it."""
@@ -89,6 +103,9 @@ class ModelUpdate:
                 self._rooms.tell("worker-died", self.model, message.release, text, {"signal": message.signal})
         elif getattr(message, "model", self.model) != self.model:
             return
+        if isinstance(message, control.Failed) and message.code in SPOILED:
+            serves = self.record.serves
+            self._spoiled = serves is not None and message.bundle == serves.bundle
         if self._step is not None:
             self._step.notice(message, now)
 
@@ -143,6 +160,12 @@ class ModelUpdate:
                 self._decide(replace(self.record, removing=True, active="", stage="none"), [])
             return
         serves = self.record.serves
+        if serves is not None and self._spoiled and now >= self._repair_after:
+            self._spoiled, self._repair_after = False, now + REPAIR_AGAIN_S
+            text = f"the files of release {serves.release} are spoiled on this disk and come again"
+            again = machine.begin(self.record, Want(serves.release, serves.bundle), self._generation, 0)
+            self._decide(again, [("update-started", text, {})])
+            return
         if serves is not None and serves.bundle == want.bundle:
             return
         blocked = self.record.blocks(want.bundle, want.attempt)
@@ -180,6 +203,8 @@ class ModelUpdate:
             return None
         if want is not None and (want.bundle, want.attempt) == (update.bundle, update.attempt):
             return None
+        if machine.is_repair(self.record) and want is not None and self._has_nothing_better(want):
+            return None
         superseded = Result(Outcome.SUPERSEDED, "superseded", "something else is wanted")
         if self.state in _BEFORE_SWITCH or self.state is State.STUCK:
             return superseded
@@ -190,6 +215,13 @@ class ModelUpdate:
                 return superseded
         return None
 
+    def _has_nothing_better(self, want: Want) -> bool:
+        """Whether what is wanted is what is being repaired, or may not be tried here."""
+        serves = self.record.serves
+        return (serves is not None and want.bundle == serves.bundle) or bool(
+            self.record.blocks(want.bundle, want.attempt)
+        )
+
     def _end_step(self, result: Result, now: float, at: int) -> None:
         before, state = self.record, self.state
         if self._step is not None:
@@ -199,9 +231,10 @@ class ModelUpdate:
             result = replace(result, learned={"baseline_constant": self._longest_run})
             self._longest_run = 0
         after = machine.advance(before, result, Moment(at, self._boot))
-        if after.update is None and before.update is not None and result.outcome is not Outcome.DONE:
-            key = (before.update.bundle, before.update.attempt)
-            self._not_before[key] = now + REFUSED_AGAIN_S
+        last = after.last
+        if last is not None and last != before.last and last.outcome in ("refused", "failed"):
+            self._not_before[last.bundle, last.attempt] = now + min(REFUSED_AGAIN_S * 2**self._refusals, REFUSED_LAST_S)
+            self._refusals = min(self._refusals + 1, 10)
         if after.update is None:
             self._work = Work()
         self._decide(after, _milestones(before, after))

@@ -13,6 +13,8 @@ from littoral.errors import DesiredStateError
 from littoral.names import check_name
 
 MAX_MESSAGE_BYTES = 61_440
+MAX_SIGNATURE = 4_096  # hex digits; RSA with 8,192 bits has 2,048
+MAX_REASON = 200  # characters quoted of what cannot be read: it goes into events
 
 
 # --- desired state ----------------------------------------------------------------------------------------------
@@ -76,11 +78,16 @@ def parse_desired(data: bytes) -> SignedDesired:
             issued=str(signed["issued"]),
             models=models,
         )
-        return SignedDesired(desired, str(value["keyid"]), str(value["signature"]), canonical.encode(signed))
-    except DesiredStateError:
-        raise
+        return SignedDesired(desired, _hex(value["keyid"]), _hex(value["signature"]), canonical.encode(signed))
     except Exception as error:
-        raise DesiredStateError(f"a desired state that cannot be read: {error!r}") from error
+        why = f"{type(error).__name__}: {error}"[:MAX_REASON]
+        raise DesiredStateError(f"a desired state that cannot be read: {why}") from error
+
+
+def _hex(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_SIGNATURE or not set(value) <= set("0123456789abcdef"):
+        raise ValueError("a key id and a signature are hexadecimal")
+    return value
 
 
 def _want(value: dict[str, Any] | None) -> Want | None:

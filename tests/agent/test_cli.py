@@ -34,6 +34,7 @@ def test_status_says_what_is_served_and_what_is_on_its_way(config: str, capsys: 
     text = capsys.readouterr().out
     assert "release 2 (2.0) is served, committed with evidence full" in text
     assert "update to release 4, attempt 1: fetch" in text
+    assert "the runtime does not answer" in text
 
 
 def test_explain_gives_the_reason_with_its_numbers(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,32 @@ def test_a_root_that_is_not_the_tokens_is_refused_and_nothing_is_kept(door: Door
     door.answer["root"] = '{"signed": "another root"}'
     with pytest.raises(errors.RootMismatchError):
         enroll(door.url, TOKEN, tmp_path / "state", None, {})
-    assert not (tmp_path / "state").exists()
+    assert [path.name for path in (tmp_path / "state/identity").iterdir()] == ["device.key"]
+    assert not (tmp_path / "state/agent.toml").exists()
+
+
+def test_an_enrolment_that_is_tried_again_asks_with_the_same_key(door: Door, tmp_path: Path) -> None:
+    door.status, answer = 500, door.answer
+    door.answer = b"lost"
+    with pytest.raises(errors.ServerUnreachableError):
+        enroll(door.url, TOKEN, tmp_path, None, {})
+    door.status, door.answer = 200, answer
+    enroll(door.url, TOKEN, tmp_path, None, {})
+    first, second = (x509.load_pem_x509_csr(asked["csr"].encode()) for asked in door.asked)
+    assert first.public_key() == second.public_key()
+
+
+def test_a_state_that_cannot_be_written_spends_no_token(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(errors.ConfigError):
+        enroll(door.url, TOKEN, tmp_path / "file", None, {})
+    assert door.asked == []
+
+
+@pytest.mark.parametrize("server", ["10.0.0.1:8080", "http://[", "http://a b/"])
+def test_an_address_that_is_none_is_a_named_error(tmp_path: Path, server: str) -> None:
+    with pytest.raises(errors.LittoralError):
+        enroll(server, TOKEN, tmp_path / "state", None, {})
 
 
 @pytest.mark.parametrize(

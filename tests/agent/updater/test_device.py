@@ -12,7 +12,7 @@ from littoral.wire.messages import Desired, SignedDesired, Want
 WANT = Want(1, "a" * 64)
 
 
-def signed(generation: int, device: str = "farm-1", key: str = "k1", tenant: str = "main") -> SignedDesired:
+def signed(generation: int, device: str = "farm-1", key: str = "01", tenant: str = "main") -> SignedDesired:
     return SignedDesired(Desired(tenant, device, generation, "", {"cats": WANT}), key, "00")
 
 
@@ -42,7 +42,7 @@ def test_an_old_generation_is_refused(memory: DeviceMemory) -> None:
 
 def test_the_same_generation_with_other_content_is_refused(memory: DeviceMemory) -> None:
     memory.accept(signed(3))
-    other = SignedDesired(Desired("main", "farm-1", 3, "", {}), "k1", "00")
+    other = SignedDesired(Desired("main", "farm-1", 3, "", {}), "01", "00")
     with pytest.raises(OldGenerationError):
         memory.check(other)
 
@@ -76,8 +76,8 @@ def test_another_device_or_tenant_is_refused(memory: DeviceMemory, foreign: Sign
 
 
 def test_generations_count_per_director_key(memory: DeviceMemory) -> None:
-    memory.accept(signed(1000, key="stolen"))
-    assert memory.check(signed(5, key="new"))
+    memory.accept(signed(1000, key="bad0"))
+    assert memory.check(signed(5, key="9e0"))
 
 
 NOW = clock.BUILT_AT + 1_000_000

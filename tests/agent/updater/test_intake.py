@@ -32,14 +32,19 @@ class Bench:
     def __init__(self, state: Path) -> None:
         self.verifier = Verifier()
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.texts: list[str] = []
         self.memory = DeviceMemory(state, "main", "farm-1")
         config = Config(state=state, device="farm-1")
         self.intake = Intake(
             config,
             self.memory,
             cast(Planner, self.verifier),
-            lambda kind, model, release, text, facts: self.told.append((kind, facts)),
+            self.tell,
         )
+
+    def tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
+        self.told.append((kind, facts))
+        self.texts.append(text)
 
 
 @pytest.fixture
@@ -49,13 +54,13 @@ def bench(tmp_path: Path) -> Bench:
 
 def message(generation: int, device: str = "farm-1") -> bytes:
     desired = Desired("main", device, generation, "now", {"cats": Want(1, "a" * 64)})
-    return SignedDesired(desired, "key", "00").encode()
+    return SignedDesired(desired, "ab" * 32, "00").encode()
 
 
 def test_a_verified_one_is_stored_and_given(bench: Bench) -> None:
     bench.intake.offer(message(1))
     assert bench.intake.tick(0, online=True) is None
-    bench.verifier.jobs[0].plan = Plan(keyid="key")
+    bench.verifier.jobs[0].plan = Plan(keyid="ab" * 32)
     desired = bench.intake.tick(0.1, online=True)
     assert desired is not None
     assert bench.memory.wanted() == desired
@@ -81,6 +86,10 @@ def test_an_unsigned_one_is_refused_told_and_not_stored(bench: Bench) -> None:
         (message(1, device="farm-2"), "wrong-device"),
         (message(1).replace(b'"release":1', b'"release":"1"'), "desired-state"),
         (message(1).replace(b'"cats"', b'"../x"'), "desired-state"),
+        (message(1).replace(b'"keyid":"ab', b'"keyid":"\\ud800'), "desired-state"),
+        (message(1).replace(b'"signature":"00"', b'"signature":"\\ud800"'), "desired-state"),
+        (message(1).replace(b'"issued":"now"', b'"issued":"\\ud800"'), "desired-state"),
+        (b"\xff" * 50_000, "desired-state"),
     ],
 )
 def test_what_is_not_for_this_device_or_not_readable_asks_nobody(bench: Bench, data: bytes, code: str) -> None:
@@ -88,6 +97,7 @@ def test_what_is_not_for_this_device_or_not_readable_asks_nobody(bench: Bench, d
     bench.intake.tick(0, online=True)
     assert bench.verifier.jobs == []
     assert bench.told == [("desired-refused", {"code": code})]
+    assert len(bench.texts[0]) < 400
 
 
 def test_an_old_generation_is_refused(bench: Bench) -> None:
@@ -118,7 +128,7 @@ def test_a_newer_one_replaces_one_that_is_being_checked(bench: Bench) -> None:
     bench.intake.tick(0, online=True)
     bench.intake.offer(message(2))
     bench.intake.tick(0.1, online=True)
-    bench.verifier.jobs[0].plan = Plan(keyid="key")
+    bench.verifier.jobs[0].plan = Plan(keyid="ab" * 32)
     desired = bench.intake.tick(0.2, online=True)
     assert desired is not None
     assert desired.generation == 2

@@ -119,7 +119,7 @@ def test_a_first_release_that_fails_leaves_nothing() -> None:
     assert record.blocks(NEW.bundle, 1) is not None
 
 
-def test_a_trial_out_of_loads_is_condemned() -> None:
+def test_a_trial_out_of_loads_is_given_up_and_not_condemned() -> None:
     record = in_state(State.PROBATION)
     for _ in range(2):
         record = advance(record, Result(Outcome.AGAIN), NOW)
@@ -127,7 +127,9 @@ def test_a_trial_out_of_loads_is_condemned() -> None:
         record = advance(record, Result(Outcome.DONE), NOW)
     record = advance(record, Result(Outcome.AGAIN), NOW)
     assert state_of(record) is State.ROLLBACK
-    assert record.blocks(NEW.bundle, 1) is not None
+    assert record.blocks(NEW.bundle, 1) is None
+    assert record.last is not None
+    assert record.last.code == "interrupted"
 
 
 def test_pulling_the_plug_does_not_condemn_a_trial() -> None:
@@ -157,3 +159,13 @@ def test_an_idle_device_commits_with_low_evidence() -> None:
 def test_a_running_update_cannot_be_begun_over() -> None:
     with pytest.raises(RuntimeError):
         begin(in_state(State.FETCH), NEW, 8, 3)
+
+
+def test_a_repair_of_what_is_committed_needs_no_trial() -> None:
+    record = begin(served(), Want(OLD.release, OLD.bundle), 7, trial_loads=0)
+    for state in (State.PLAN, State.FETCH, State.STAGE):
+        assert state_of(record) is state
+        record = advance(record, Result(Outcome.DONE), NOW)
+    assert state_of(record) is State.COMMIT
+    record = advance(record, Result(Outcome.DONE), NOW)
+    assert record == served()

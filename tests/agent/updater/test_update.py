@@ -1,6 +1,7 @@
 """agent/updater/update.py: whole updates over real records on a real disk, with power cut at every write and step."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -267,6 +268,18 @@ def test_something_newer_replaces_an_update_before_the_switch(device: Device, fi
     assert make_release(2).bundle not in device.world.runtime.loads
 
 
+def test_what_was_overtaken_is_taken_up_again_at_once_when_it_is_wanted_again(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want())
+    device.until(State.FETCH)
+    device.want(first.want())
+    device.run(5)
+    device.want(second.want())
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.release == 2
+
+
 def test_something_newer_waits_for_the_verdict_of_a_trial(device: Device, first: Release) -> None:
     device.want(device.world.add(make_release(2)).want())
     device.until(State.PROBATION)
@@ -337,7 +350,9 @@ def test_an_agent_that_comes_back_within_the_grace_spends_no_load(device: Device
     assert device.record.serves.release == 2
 
 
-def test_a_runtime_that_dies_three_times_under_a_trial_condemns_it(device: Device, first: Release) -> None:
+def test_a_runtime_that_dies_three_times_under_a_trial_ends_it_and_condemns_nothing(
+    device: Device, first: Release
+) -> None:
     second = device.world.add(make_release(2))
     device.want(second.want())
     for _ in range(3):
@@ -346,7 +361,9 @@ def test_a_runtime_that_dies_three_times_under_a_trial_condemns_it(device: Devic
         device.world.runtime.restart()
         device.turn()
     device.run()
-    assert device.record.blocks(second.bundle, 1) is not None
+    assert device.record.blocks(second.bundle, 1) is None
+    assert device.record.last is not None
+    assert (device.record.last.outcome, device.record.last.code) == ("refused", "interrupted")
     assert device.record.serves is not None
     assert device.record.serves.bundle == first.bundle
 
@@ -390,6 +407,46 @@ def test_a_trial_whose_files_the_disk_spoiled_goes_back_and_proves_nothing(devic
     assert device.record.serves is not None
     assert device.record.serves.bundle == first.bundle
     assert device.record.blocked == ()
+
+
+@pytest.mark.parametrize("spoil", ["blob", "link"])
+def test_a_served_release_that_the_disk_spoiled_is_fetched_again(device: Device, first: Release, spoil: str) -> None:
+    blob = device.config.state / "blobs" / first.manifest.blobs["model"].sha256
+    link = device.config.state / "releases" / first.bundle / "model"
+    blob.write_bytes(b"spoiled") if spoil == "blob" else link.unlink()
+    runtime = device.world.runtime
+    runtime.serving["cats"] = control.Serving("cats", 0, "", "none", "failed")
+    assert "cannot be served" in device.updates.models["cats"].warning
+    code = "digest-mismatch" if spoil == "blob" else "bad-bundle"
+    runtime.said.append(control.Failed("cats", first.bundle, code, "not what it was"))
+    device.run(10)
+    assert link.read_bytes() == first.blobs["model"]
+    assert runtime.serving["cats"].bundle == first.bundle
+    assert device.updates.models["cats"].warning == ""
+    assert device.record.update is None
+    assert device.record.serves is not None
+    assert device.record.serves.evidence == "first"
+
+
+def test_a_baseline_is_repaired_while_what_is_wanted_is_blocked(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.fails[second.bundle] = ("crashed", True)
+    device.want(second.want())
+    device.run()
+    (device.config.state / "blobs" / first.manifest.blobs["model"].sha256).write_bytes(b"spoiled")
+    device.world.runtime.said.append(control.Failed("cats", first.bundle, "digest-mismatch", "not what it was"))
+    device.run(10)
+    assert (device.config.state / "releases" / first.bundle / "model").read_bytes() == first.blobs["model"]
+
+
+def test_a_version_of_any_letters_fits_into_the_record(device: Device, first: Release) -> None:
+    release = make_release(2)
+    odd = Release(replace(release.manifest, version="\U0001f41f" * 200), release.blobs)
+    device.world.add(odd)
+    device.want(odd.want())
+    device.run()
+    assert device.record.serves is not None
+    assert device.record.serves.version == "\U0001f41f" * 16
 
 
 def test_a_disk_that_takes_no_new_folder_is_told_and_waited_for(

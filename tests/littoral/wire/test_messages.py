@@ -55,7 +55,7 @@ REPORTED = Reported(
 
 
 def test_a_desired_state_is_read_as_it_was_signed() -> None:
-    signed = SignedDesired(DESIRED, "key", "aa")
+    signed = SignedDesired(DESIRED, "abcd", "aa")
     read = messages.parse_desired(signed.encode())
     assert read == signed
     assert read.signed_bytes == signed.signed_bytes == DESIRED.signed_bytes()
@@ -63,7 +63,7 @@ def test_a_desired_state_is_read_as_it_was_signed() -> None:
 
 
 def test_the_signature_counts_for_fields_that_this_version_does_not_know() -> None:
-    value = json.loads(SignedDesired(DESIRED, "key", "aa").encode())
+    value = json.loads(SignedDesired(DESIRED, "abcd", "aa").encode())
     value["signed"]["window"] = "nights"
     value["signed"]["models"]["person"]["window"] = 3
     read = messages.parse_desired(json.dumps(value).encode())
@@ -94,7 +94,7 @@ def test_the_signature_counts_for_fields_that_this_version_does_not_know() -> No
     ],
 )
 def test_a_malformed_desired_state_is_refused(path: str, value: Any) -> None:
-    whole = json.loads(SignedDesired(DESIRED, "key", "aa").encode())
+    whole = json.loads(SignedDesired(DESIRED, "abcd", "aa").encode())
     *outer, last = path.split(".")
     place = whole
     for key in outer:
@@ -115,14 +115,14 @@ def test_bytes_that_are_no_desired_state_are_refused(data: bytes) -> None:
 
 @given(st.data())
 def test_an_altered_desired_state_is_refused_or_has_other_signed_bytes(data: st.DataObject) -> None:
-    encoded = bytearray(SignedDesired(DESIRED, "key", "aa").encode())
+    encoded = bytearray(SignedDesired(DESIRED, "abcd", "aa").encode())
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] ^= data.draw(st.integers(1, 255))
     try:
         read = messages.parse_desired(bytes(encoded))
     except DesiredStateError:
         return
-    unchanged = (read.keyid, read.signature) == ("key", "aa")
+    unchanged = (read.keyid, read.signature) == ("abcd", "aa")
     assert read.signed_bytes != DESIRED.signed_bytes() or not unchanged
 
 
