@@ -119,7 +119,8 @@ def _explain(args: argparse.Namespace) -> int:
     print(f"{record.model}: {_sentence(record)}")
     if record.last is not None:
         last = record.last
-        print(f"last update: release {last.release}, attempt {last.attempt}: {last.outcome}")
+        when = "last update" if record.update is None else "the update before that"
+        print(f"{when}: release {last.release}, attempt {last.attempt}: {last.outcome}")
         if last.reason:
             print(f"  because: {last.reason} ({last.code})")
         for name, value in sorted(last.facts.items()):
@@ -152,4 +153,5 @@ def _sentence(record: slots.SlotRecord) -> str:
         now = f"release {serves.release} ({serves.version}) is served, committed with evidence {serves.evidence}"
     if update is None:
         return now
-    return f"{now}; update to release {update.release}, attempt {update.attempt}: {update.state}"
+    so_far = f", {update.healthy_s} s healthy and {update.answers} answers so far" if update.healthy_s else ""
+    return f"{now}; update to release {update.release}, attempt {update.attempt}: {update.state}{so_far}"

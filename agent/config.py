@@ -100,7 +100,10 @@ def read(path: Path) -> Config:
     """Raises ConfigError for a file that cannot be read, an unknown setting, or a value that is none for it."""
     try:
         value = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        remedy = "`littoral-agent enroll` writes it."
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     unknown = sorted(set(value) - set(SECTIONS) - set(_TOP))
     if unknown:

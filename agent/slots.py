@@ -10,11 +10,13 @@ from typing import Any
 
 from agent import record
 from littoral.errors import RecordError
+from littoral.names import is_name
 from littoral.wire.messages import Ending
 
 MAX_BLOCKED = 12  # (bundle, attempt) pairs kept; the record has 4 KiB
 MAX_REASON = 160  # bytes
 MAX_VERSION = 64  # bytes
+ELLIPSIS = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ def write(path: Path, value: SlotRecord) -> None:
 
 
 def names(state: Path) -> list[str]:
-    """Models that have a slot record on this device."""
-    return sorted(path.parent.name for path in state.glob("models/*/slots.dat"))
+    """Models that have a slot record on this device. A folder whose name no model can have holds none."""
+    return sorted(path.parent.name for path in state.glob("models/*/slots.dat") if is_name(path.parent.name))
 
 
 def release_folder(state: Path, bundle: str) -> Path:
@@ -156,8 +158,11 @@ def _clipped(value: SlotRecord) -> SlotRecord:
 
 
 def clip(text: str, size_bytes: int) -> str:
-    """As much of `text` as fits into `size_bytes` of UTF-8."""
-    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore")
+    """As much of `text` as fits into `size_bytes` of UTF-8, with an ellipsis where something is left out."""
+    data = text.encode(errors="replace")
+    if len(data) <= size_bytes:
+        return data.decode()
+    return data[: size_bytes - len(ELLIPSIS.encode())].decode(errors="ignore") + ELLIPSIS
 
 
 def _parse(value: dict[str, Any], path: Path) -> SlotRecord:

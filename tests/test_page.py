@@ -77,7 +77,7 @@ def test_the_page_follows_a_release_without_being_loaded_again(page: Page, stage
     row(page, "Releases", MODEL)
     stage.roll_out(1, "committed")
     row(page, "Rollouts", "committed")
-    row(page, "Events", "committed with evidence first")
+    row(page, "Events", "with evidence first")
     assert page.evaluate("window.neverLoadedAgain") is True
 
 

@@ -166,7 +166,8 @@ class FetchStep(Step):
         self._fetch.close()
         if self._fetch.complete and self._full is None:
             facts = self._fetch.tally.facts()
-            text = f"{facts['chunks']} chunks fetched, {facts['repeated']} of them twice"
+            count = facts["chunks"]
+            text = f"{count} chunk{'' if count == 1 else 's'} fetched, {facts['repeated']} of them twice"
             self.rooms.tell("fetched", self.record.model, self.update.release, text, facts)
 
     def _open(self) -> Fetch:

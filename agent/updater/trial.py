@@ -183,7 +183,7 @@ class ProbationStep(Step):
         settings = self.rooms.config.probation
         facts = {"healthy_s": int(self._healthy_s), "answers": self._answers}
         if self.record.other is None and self._canary_ok:
-            return Result(Outcome.DONE, evidence="first", facts=facts)
+            return Result(Outcome.DONE, evidence="first")
         if self._healthy_s >= settings.healthy_s and self._answers >= settings.answers:
             return Result(Outcome.DONE, evidence="full", facts=facts)
         return None

@@ -294,10 +294,10 @@ def _milestones(before: SlotRecord, after: SlotRecord) -> list[tuple[str, str, d
     last = after.last
     if last is not None and last != before.last:
         serves = after.serves
-        evidence = f" with evidence {serves.evidence}" if last.outcome == "committed" and serves else ""
-        reason = f": {last.reason}" if last.reason else ""
+        told = [f"with evidence {serves.evidence}"] if last.outcome == "committed" and serves else []
+        told += [last.reason] if last.reason else []
         facts = {"code": last.code, **last.facts} if last.code else dict(last.facts)
-        found.append((_EVENT_OF[last.outcome], f"{last.outcome}{evidence}{reason}", facts))
+        found.append((_EVENT_OF[last.outcome], ": ".join(told) or last.outcome, facts))
     return found
 
 

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 from agent import control
 from littoral.errors import ProtocolError
 
+BUNDLE = "b" * 64
 ONE_OF_EACH: tuple[control.Message, ...] = (
-    control.Try(1, "m", "b"),
+    control.Try(1, "m", BUNDLE),
     control.Apply("m", handover=True),
     control.Unload("m"),
     control.Measure(),
     control.Greeting("litert 2.3.0", 1_000, "XNNPACK is off"),
-    control.Tried(1, "m", "b", "crashed", "killed by SIGSEGV", True, {"load_us": 5}),
-    control.Serving("m", 3, "b", "trial", "unvouched"),
-    control.Failed("m", "b", "no-room", "needs more"),
-    control.Counters("m", 3, "b", "trial", 77, answers=2, histogram=(1, 1, *(0,) * 30)),
-    control.Died("m", 3, "b", "trial", 11, 0),
+    control.Tried(1, "m", BUNDLE, "crashed", "killed by SIGSEGV", True, {"load_us": 5}),
+    control.Serving("m", 3, BUNDLE, "trial", "unvouched"),
+    control.Failed("m", BUNDLE, "no-room", "needs more"),
+    control.Counters("m", 3, BUNDLE, "trial", 77, answers=2, histogram=(1, 1, *(0,) * 30)),
+    control.Died("m", 3, BUNDLE, "trial", 11, 0),
     control.Memory(1_000, {"m": 10}),
 )
 
@@ -51,6 +52,30 @@ def test_any_split_of_the_stream_gives_the_same_messages(cuts: list[int]) -> Non
         b'{"op": "apply"}',
         b'{"op": "apply", "model": "m", "x": 1}',
         b"[" * 9_000,
+        b'{"op": "measure", "id": 1}',
+        b'{"op": ["try"]}',
+        b'{"op": "apply", "model": "m", "handover": 1}',
+        b'{"op": "apply", "model": ""}',
+        b'{"op": "apply", "model": "../m"}',
+        b'{"op": "unload", "model": []}',
+        b'{"op": "unload", "model": null}',
+        b'{"op": "memory", "budget_bytes": 1, "models": {"M": 1}}',
+        b'{"op": "memory", "budget_bytes": 1, "models": {"m": "1"}}',
+        b'{"op": "memory", "budget_bytes": NaN, "models": {}}',
+        *(
+            b'{"op": "try", "id": 1, "model": "m", "bundle": %s}' % bundle
+            for bundle in (
+                b"5",
+                b'""',
+                b'"b"',
+                b'"a\\u0000b"',
+                b'"\\ud800"',
+                b'"%s"' % (b"B" * 64),
+                b'"../%s"' % (b"b" * 61),
+            )
+        ),
+        b'{"op": "try", "id": true, "model": "m", "bundle": "%s"}' % BUNDLE.encode(),
+        control.encode(control.Counters("m", 3, BUNDLE, "trial", 77)).replace(b"[0,", b"[0.5,"),
     ],
 )
 def test_a_line_that_is_no_message_is_a_protocol_error(line: bytes) -> None:
@@ -64,6 +89,11 @@ def test_random_bytes_end_in_a_named_error_only(data: bytes) -> None:
         control.Reader().feed(data)
     except ProtocolError:
         return
+
+
+@pytest.mark.parametrize("message", [control.Serving("m", 0, "", "none"), control.Failed("m", "", "bad-record", "why")])
+def test_where_no_bundle_can_be_named_it_is_empty(message: control.Message) -> None:
+    assert control.Reader().feed(control.encode(message)) == [message]
 
 
 def test_a_line_without_end_is_a_protocol_error() -> None:

@@ -79,3 +79,11 @@ def test_a_record_of_another_form_is_a_named_error(path: Path) -> None:
     record.write(path, {"model": "cats", "surprise": 1})
     with pytest.raises(RecordError):
         slots.read(path)
+
+
+def test_a_folder_whose_name_no_model_can_have_is_no_model(tmp_path: Path) -> None:
+    for name in ("cats", "Cats", "cats (copy)"):
+        path = slots.path_of(tmp_path, name)
+        path.parent.mkdir(parents=True)
+        slots.write(path, SlotRecord(name))
+    assert slots.names(tmp_path) == ["cats"]
