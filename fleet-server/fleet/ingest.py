@@ -6,9 +6,11 @@ be read is logged and left; it must not keep the rest waiting.
 
 import logging
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.link import Arrival, Connected, Received
 from fleet.store import Report, Store
@@ -25,6 +27,7 @@ from littoral.wire.messages import (
 )
 
 MAX_TEXT_BYTES = 4_096  # of any text in a report
+MAX_DEPTH = 4  # of what lies within facts: whoever shows it recurses too
 _LARGEST = 2**53
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -61,7 +64,9 @@ def take(store: Store, arrivals: Sequence[Arrival], now: int) -> Taken:
             try:
                 _TAKERS[arrival.kind](store, arrival, taken, batch, now)
                 batch.seen.add(arrival.device)
-            except (ValueError, KeyError) as error:
+            except sqlite3.Error:
+                raise
+            except Exception as error:  # whatever a device thought of: it is its own message only
                 log.warning("%s of device %s left aside: %s", arrival.kind, arrival.device, error)
     if batch.events:
         store.reports.add_events(batch.events)
@@ -133,28 +138,48 @@ def _sound(value: _T) -> _T:
     """`value` itself if every field holds what its type says: parsing fills them in as they came. Raises ValueError."""
     hints = get_type_hints(type(value))
     for name in (one.name for one in fields(value)):  # type: ignore[arg-type]
-        item = getattr(value, name)
-        if hints[name] in (int, str, bool) and type(item) is not hints[name]:
-            raise ValueError(f"{name} is {item!r}")
-        _check_item(item)
+        _check(getattr(value, name), hints[name], name)
     return value
 
 
-def _check_item(item: Any) -> None:
-    if is_dataclass(item) and not isinstance(item, type):
-        _sound(item)
-    elif isinstance(item, dict):
+def _check(item: Any, hint: Any, name: str) -> None:
+    """Knows the kinds of types that messages are made of."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:  # something or None
+        if item is not None:
+            _check(item, parts[0], name)
+    elif kind is Any:
+        _check_fact(item, name, MAX_DEPTH)
+    elif type(item) is not kind:
+        raise ValueError(f"{name} is no {kind.__name__}")
+    elif kind is dict:
         for key, inner in item.items():
-            _check_item(key)
-            _check_item(inner)
-    elif isinstance(item, list | tuple):
+            _check_size(key)
+            _check(inner, parts[1], name)
+    elif kind is tuple:
         for inner in item:
-            _check_item(inner)
-    elif isinstance(item, str):
+            _check(inner, parts[0], name)
+    elif is_dataclass(kind):
+        _sound(item)
+    else:
+        _check_size(item)
+
+
+def _check_fact(item: Any, name: str, depth: int) -> None:
+    if isinstance(item, dict | list):
+        if depth == 0:
+            raise ValueError(f"{name} lie more than {MAX_DEPTH} deep")
+        for inner in (*item, *item.values()) if isinstance(item, dict) else item:
+            _check_fact(inner, name, depth - 1)
+    elif isinstance(item, str | int):
+        _check_size(item)
+    elif item is not None:
+        raise ValueError(f"{name} hold {item!r}, no text or whole number")
+
+
+def _check_size(item: str | int) -> None:
+    if isinstance(item, str):
         if len(item.encode()) > MAX_TEXT_BYTES:  # and half a surrogate pair has no encoding: a ValueError too
             raise ValueError(f"a text of {len(item)} characters")
-    elif isinstance(item, int):
-        if abs(item) > _LARGEST:
-            raise ValueError(f"a number of {item.bit_length()} bits")
-    elif item is not None:
-        raise ValueError(f"{item!r} is no text or whole number")
+    elif abs(item) > _LARGEST:
+        raise ValueError(f"a number of {item.bit_length()} bits")

@@ -27,6 +27,7 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 1  # 32 MiB and about 0.1 s for every g
 MAX_SCRYPT_N = 2**20  # a key file that asks for more than 1 GiB is not ours
 MAX_KEY_FILE_BYTES = 4096
 PASSPHRASE_VARIABLE = "LITTORAL_PASSPHRASE_FILE"
+OPERATOR_FILES = ("root.json", "targets.json")
 ONLINE_ROLES = ("snapshot", "timestamp", "director")
 
 
@@ -72,8 +73,19 @@ def passphrase(file: Path | None, *, new: bool = False) -> str:
 
 
 def are_there(folder: Path) -> bool:
-    """Whether `folder` holds anything: then it is opened, never written to."""
-    return folder.is_dir() and any(folder.iterdir())
+    """Whether `folder` holds operator keys; False where it is absent or empty.
+
+    Raises KeysError for anything else: it is neither opened nor written to.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    missing = [name for name in OPERATOR_FILES if not (folder / name).is_file()]
+    if missing:
+        raise KeysError(
+            f"{folder} holds no {' and no '.join(missing)}",
+            remedy="KEYS is a folder: absent or empty for new keys, else with root.json and targets.json.",
+        )
+    return True
 
 
 def make(folder: Path, secret: str) -> OperatorKeys:

@@ -70,7 +70,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of a device, to be acknowledged by `Link.acknowledge` when it is stored."""
+    """A message of a device, to be acknowledged by `Link.acknowledge` when it is stored. `mid` is 0 at QoS 0."""
 
     device: str
     kind: str
@@ -177,7 +177,7 @@ class Link:
     def acknowledge(self, messages: Iterable[Received]) -> None:
         """These are stored: the broker may forget them."""
         for message in messages:
-            if message.connection == self._connection:
+            if message.mid and message.connection == self._connection:  # a broker hangs up on whoever answers 0
                 self._client.ack(message.mid, 1)
 
     def _add_urgent(self, jobs: Iterable[_Job]) -> None:

@@ -258,7 +258,8 @@ def _until(now: datetime, life: timedelta) -> datetime:
 def sign_release(
     current: Mapping[str, bytes], manifest_bytes: bytes, operator: OperatorKeys, now: datetime
 ) -> dict[str, bytes]:
-    """The new files that list one further release: the model's role; the targets too where the model is new.
+    """The new files that list one further release: the model's role; the targets too where the model is new. None
+    where this very release is listed.
 
     Root and targets that are past half their life are renewed beside it. Raises MetadataError where `current` does
     not verify, KeysError where the fleet is not these keys', ManifestError, ReleaseNumberError.
@@ -266,6 +267,9 @@ def sign_release(
     known = verify(current)
     _check_ours(known, operator)
     release = manifest.parse(manifest_bytes)
+    target = TargetFile.from_data(release.target, manifest_bytes, ["sha256"])
+    if known.releases(release.model).get(release.release) == target:
+        return {}
     check_number(known, release)
     made: dict[str, bytes] = {}
     targets, root = known.targets, known.root
@@ -278,7 +282,7 @@ def sign_release(
         made[f"{root.version}.root.json"] = _signed(root, operator.root)
     role = known.roles.get(release.model)
     listed = dict(sorted(known.releases(release.model).items())[-KEPT_RELEASES + 1 :])
-    listed[release.release] = TargetFile.from_data(release.target, manifest_bytes, ["sha256"])
+    listed[release.release] = target
     following = Targets(
         version=role.version + 1 if role else 1,
         expires=_until(now, OFFLINE_LIFE),

@@ -7,6 +7,7 @@ state or the new one. What the rules are, says metadata.py; this adds disk and k
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -54,8 +55,8 @@ class Repository:
             raise MetadataError(f"{self._metadata} cannot be read: {error}") from error
         self._verified = metadata.verify(found)
         self._files = _current(found, self._verified)
-        self._small = self._read_targets()
-        self._releases = self._read_releases()
+        self._small = self._read_targets(self._verified)
+        self._releases = _releases(self._verified, self._small)
 
     @property
     def director_keyid(self) -> str:
@@ -100,9 +101,10 @@ class Repository:
             extended |= metadata.freshen(extended, names, self._verified, self._online, now)
             verified = metadata.verify(extended)
             durable.write_file(self._targets / digest(manifest_bytes), manifest_bytes)
+            small = self._read_targets(verified)
+            releases = _releases(verified, small)
             self._take(extended, verified)
-            self._small = self._read_targets()
-            self._releases = self._read_releases()
+            self._small, self._releases = small, releases
         return release
 
     def renew(self, now: datetime) -> bool:
@@ -130,18 +132,19 @@ class Repository:
         return SignedDesired(desired, signature.keyid, signature.signature).encode()
 
     def _take(self, files: dict[str, bytes], verified: Verified) -> None:
-        """Writes what is new and removes what nothing names any more. Raises OSError."""
+        """Writes what is new, and removes what nothing names any more as far as it can. Raises OSError."""
         current = _current(files, verified)
         _write(self._metadata, {name: data for name, data in current.items() if self._files.get(name) != data})
         self._files, self._verified = current, verified
         for path in self._metadata.glob("[!.]*.json"):
             if path.name not in current:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
 
-    def _read_targets(self) -> dict[str, bytes]:
+    def _read_targets(self, verified: Verified) -> dict[str, bytes]:
         """Raises MetadataError where a file is missing or not what was signed."""
-        listed = {path: target for role in self._verified.roles.values() for path, target in role.targets.items()}
-        listed[DIRECTOR_TARGET] = self._verified.targets.targets[DIRECTOR_TARGET]
+        listed = {path: target for role in verified.roles.values() for path, target in role.targets.items()}
+        listed[DIRECTOR_TARGET] = verified.targets.targets[DIRECTOR_TARGET]
         found = {}
         for path, target in listed.items():
             name = target.hashes["sha256"]
@@ -153,13 +156,14 @@ class Repository:
                 raise MetadataError(f"{path} is not what was signed: restore {self._targets / name}")
         return found
 
-    def _read_releases(self) -> list[Manifest]:
-        found = [
-            manifest.parse(self._small[target.hashes["sha256"]])
-            for model in self._verified.roles
-            for target in self._verified.releases(model).values()
-        ]
-        return sorted(found, key=lambda release: (release.model, release.release))
+
+def _releases(verified: Verified, small: Mapping[str, bytes]) -> list[Manifest]:
+    found = [
+        manifest.parse(small[target.hashes["sha256"]])
+        for model in verified.roles
+        for target in verified.releases(model).values()
+    ]
+    return sorted(found, key=lambda release: (release.model, release.release))
 
 
 def _current(files: Mapping[str, bytes], verified: Verified) -> dict[str, bytes]:

@@ -156,7 +156,7 @@ def standing_of(rollout: Rollout, state: ModelState | None) -> Standing:
     if state.bundle == rollout.bundle and state.stage in ("committed", "trial"):
         outcome = Outcome.COMMITTED if state.stage == "committed" else Outcome.TRIAL
         return Standing(outcome, state.release, state.evidence)
-    return Standing(Outcome.OFFERED, state.release, reason=_fell_back(state, rollout))
+    return Standing(Outcome.OFFERED, state.release, reason=_waits(state) or _fell_back(state, rollout))
 
 
 _T = TypeVar("_T", Progress, Ending)
@@ -190,6 +190,14 @@ def _of_ending(state: ModelState, last: Ending, outcome: Outcome | None = None) 
         code=last.code,
         facts=last.facts,
     )
+
+
+def _waits(state: ModelState) -> str:
+    """Never a trial on a trial: something newer waits for the verdict."""
+    if state.update is None or state.stage != "trial":
+        return ""
+    so_far = f": {state.update.detail}" if state.update.detail else ""
+    return f"it waits for the verdict on release {state.update.release}{so_far}"
 
 
 def _fell_back(state: ModelState, rollout: Rollout) -> str:

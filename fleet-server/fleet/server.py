@@ -20,7 +20,7 @@ from fleet import durable
 from fleet.broker import Broker, Engine
 from fleet.ca import Authority
 from fleet.content import Content
-from fleet.link import Arrival, Link
+from fleet.link import Arrival, Link, Received
 from fleet.service import Repository, Service
 from fleet.store import Store
 from littoral.errors import BrokerError, ConflictError
@@ -143,13 +143,16 @@ class Server:
                 return
 
     def _take_one_by_one(self, batch: Sequence[Arrival]) -> None:
-        """One message that cannot be stored must not take others with it."""
+        """One message that cannot be stored takes no other with it. The broker forgets it too: it hands out only so
+        many before it waits for an answer, and would come to hand out none."""
         self._stopping.wait(PAUSE_AFTER_FAILURE_S)
         for arrival in batch:
             try:
                 self.service.take([arrival])
             except Exception:
                 log.exception("a message was lost: %s", arrival)
+                if isinstance(arrival, Received):
+                    self.link.acknowledge([arrival])
 
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):

@@ -135,7 +135,8 @@ class Service:
         return {name: data.decode() for name, data in self._repository.files().items()}
 
     def publish(self, manifest_text: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Lists a release whose blobs are here, and publishes its chunks.
+        """Lists a release whose blobs are here, and publishes its chunks. One that is listed already is completed:
+        the publication before may have failed half-way, or its answer was lost.
 
         Raises ManifestError, BundleError, ReleaseNumberError, InterfaceChangeError, MetadataError.
         """
@@ -145,12 +146,15 @@ class Service:
             pieces = publishing.pieces_of(manifest, self.store.blobs)
             files = {name: text.encode() for name, text in metadata.items()}
             now = self._now()
-            self._repository.accept(data, files, datetime.fromtimestamp(now, UTC))
             release = Release(manifest, canonical.digest(data), now)
+            if not self._is_listed(release):
+                self._repository.accept(data, files, datetime.fromtimestamp(now, UTC))
             with self.store.atomic():
-                self.store.releases.add(release, manifest_text, pieces)
-                text = f"{manifest.model} release {manifest.release} ({manifest.version}) published"
-                self._note("published", text, manifest.model, manifest.release)
+                kept = self.store.releases.get(manifest.model, manifest.release)
+                if kept is None or kept.bundle != release.bundle:
+                    self.store.releases.add(release, manifest_text, pieces)
+                    text = f"{manifest.model} release {manifest.release} ({manifest.version}) published"
+                    self._note("published", text, manifest.model, manifest.release)
                 gone = self._drop_unlisted(manifest.model)
         self._publisher.publish_metadata()
         self._publisher.publish_chunks([*(piece.digest for piece in pieces), *gone])
@@ -165,6 +169,11 @@ class Service:
                 pieces = publishing.pieces_of(manifest, self.store.blobs)
                 release = Release(manifest, canonical.digest(data), self._now())
                 self.store.releases.add(release, data.decode(), pieces)
+
+    def _is_listed(self, release: Release) -> bool:
+        """Whether the operator's metadata list this very bundle."""
+        listed = self._repository.releases(release.manifest.model)
+        return release.bundle in (canonical.digest(one.encode()) for one in listed)
 
     def _drop_unlisted(self, model: str) -> list[str]:
         """The operator's metadata list only so many releases of a model; digests of the chunks that go."""

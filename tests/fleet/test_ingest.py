@@ -1,4 +1,5 @@
 import json
+import sqlite3
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from fleet.ingest import Taken, take
 from fleet.link import Connected, Disconnected, Received
 from fleet.store import Device, Store
+from fleet.views import device_view
 from littoral.wire.messages import Event, Metrics, Presence, encode_names
 from tests.fleet.parts import committed, make_bundle, reported
 
@@ -66,6 +68,8 @@ def test_a_new_connection_begins_with_nobody_online(ship: Store) -> None:
 
 
 GOOD_STATE = json.loads(reported("door", 4, eye=committed(make_bundle())).encode())
+GOOD_LAST = GOOD_STATE["models"]["eye"]["last"]
+DEEP = json.loads("[" * 200 + "]" * 200)
 GOOD_EVENT = json.loads(Event("e1", 1, "fetched", "eye", 1, "text", {"n": 1}).encode())
 
 
@@ -85,13 +89,22 @@ GOOD_EVENT = json.loads(Event("e1", 1, "fetched", "eye", 1, "text", {"n": 1}).en
         ("state", json.dumps({**GOOD_STATE, "models": {"eye": {"update": {"release": 1}}}}).encode()),
         ("state", json.dumps({**GOOD_STATE, "models": {"eye": []}}).encode()),
         ("state", json.dumps({**GOOD_STATE, "tags": {"Site": "x"}}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "tags": ["site"]}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "tags": None}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "models": ["eye"]}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "models": {"eye": None}}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "models": {"eye": {"last": {**GOOD_LAST, "facts": 1}}}}).encode()),
         ("state", json.dumps({**GOOD_STATE, "warnings": 3}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "warnings": [3]}).encode()),
+        ("state", json.dumps({**GOOD_STATE, "engine": 3}).encode()),
         ("state", json.dumps({**GOOD_STATE, "engine": "x" * 5_000}).encode()),
         ("event", json.dumps({**GOOD_EVENT, "id": {"a": 1}}).encode()),
         ("event", json.dumps({**GOOD_EVENT, "at": 1.5}).encode()),
         ("event", json.dumps({**GOOD_EVENT, "at": 2**70}).encode()),
         ("event", json.dumps({**GOOD_EVENT, "text": "\ud800"}).encode()),
         ("event", json.dumps({**GOOD_EVENT, "facts": {"x": 0.5}}).encode()),
+        ("event", json.dumps({**GOOD_EVENT, "facts": ["x"]}).encode()),
+        ("event", json.dumps({**GOOD_EVENT, "facts": {"x": DEEP}}).encode()),
         ("event", b'{"id":"e","at":1,"kind":"k","facts":{"x":NaN}}'),
         ("metrics", b'{"boot":"b","seq":1,"at":1,"window_s":60,"models":[{}]}'),
         ("metrics", b'{"boot":[],"seq":1,"at":1,"window_s":60,"models":[]}'),
@@ -108,6 +121,15 @@ def test_a_message_that_makes_no_sense_is_left_aside_and_the_next_is_taken(
     assert [one.event.id for one in ship.reports.events(9)] == ["e2"]
     assert (taken.reported, taken.needed) == (set(), {})
     assert "left aside" in caplog.text
+
+
+def test_a_fault_of_the_store_is_no_fault_of_the_message(ship: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(ship.devices, "set_reported", fail)
+    with pytest.raises(sqlite3.OperationalError):
+        take_all(ship, message("state", reported("door").encode()))
 
 
 JSON = st.recursive(
@@ -129,4 +151,5 @@ def test_nothing_that_a_device_may_send_stops_the_server(
 ) -> None:
     take_all(ship, message(kind, json.dumps({**good, **bad}).encode()))
     for device in ship.devices.all():
+        json.dumps(device_view(device, None))
         assert device.reported is None or device.reported.device == "door"

@@ -105,11 +105,24 @@ def test_missing_keys_are_a_named_error(copy: Path) -> None:
         keys.load(copy, SECRET)
 
 
-def test_a_folder_with_anything_in_it_holds_keys(tmp_path: Path) -> None:
+def test_an_absent_or_empty_folder_is_for_new_keys(sealed: Path, tmp_path: Path) -> None:
     assert not keys.are_there(tmp_path / "absent")
     assert not keys.are_there(tmp_path)
-    (tmp_path / "x").touch()
-    assert keys.are_there(tmp_path)
+    assert keys.are_there(sealed)
+
+
+def test_what_is_neither_empty_nor_holds_keys_is_left_alone_and_told_what_it_must_hold(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "targets.json").unlink()
+    photos, file = tmp_path / "photos", tmp_path / "file"
+    photos.mkdir()
+    for path in (photos / "photo.jpg", file):
+        path.touch()
+    for folder, lacking in ((copy, "no targets.json"), (photos, "no root.json and no targets.json"), (file, "file")):
+        with pytest.raises(KeysError, match=lacking) as caught:
+            keys.are_there(folder)
+        assert "root.json and targets.json" in caught.value.remedy
 
 
 # --- passphrase --------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -100,6 +101,15 @@ def test_a_message_is_kept_by_the_broker_until_it_is_stored(fleet: Fleet, monkey
     assert connection is not None
     connection.close()  # nobody acknowledged it, so the next connection brings it again
     eventually(lambda: fleet.service.events(10, "door", None)[0]["kind"] == "fetched")
+
+
+def test_a_message_that_wants_no_acknowledgement_costs_no_connection(fleet: Fleet) -> None:
+    device = fleet.join("door")
+    device.client.publish(TOPICS.up("door", "event"), Event("e1", 1, "fetched").encode(), qos=0)
+    for count in (3, 4, 5):  # every message is answered after the broker read the answer to the one before
+        device.send(TOPICS.up("door", "event"), Event(f"e{count}", 1, "fetched").encode())
+        eventually(partial(lambda count: len(fleet.service.events(10, "door", None)) == count, count))
+    assert fleet.server.link._connection == 1
 
 
 def test_what_is_not_listed_any_more_is_cleared(fleet: Fleet) -> None:

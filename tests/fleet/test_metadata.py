@@ -99,9 +99,15 @@ def test_a_file_of_the_same_version_with_other_content_is_refused_though_the_sam
 
 def test_a_release_number_that_is_not_above_the_last_is_refused(fleet: Fleet) -> None:
     fleet.publish("person", 3)
-    for number in (1, 3):
+    for made in (manifest("person", 1), manifest("person", 3, version="another")):
         with pytest.raises(ReleaseNumberError):
-            fleet.sign(manifest("person", number))
+            fleet.sign(made)
+
+
+def test_a_release_that_is_listed_already_needs_no_signature(fleet: Fleet) -> None:
+    for number in (3, 4):
+        fleet.publish("person", number)
+    assert fleet.sign(manifest("person", 3)) == fleet.sign(manifest("person", 4)) == {}
 
 
 def test_a_role_keeps_the_newest_releases_and_stays_one_message(fleet: Fleet) -> None:

@@ -1,8 +1,10 @@
 """The server's repository: what it takes and renews, and that a crash leaves a whole one."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tuf.api.metadata import Metadata, Snapshot, Timestamp
@@ -128,6 +130,29 @@ def test_no_role_ever_leaves_the_snapshot(fleet: Fleet) -> None:
         assert seen <= listed
         seen = listed
     assert seen == {"targets.json", "m-person.json", "m-vehicle.json", "m-boat.json"}
+
+
+@pytest.mark.parametrize("step", ["unlink", "read_bytes"])
+def test_a_release_that_failed_outside_of_the_writes_is_listed_or_can_be_taken_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    fleet.publish("person", 1)
+    made = manifest("person", 2)
+    signed = fleet.sign(made)
+
+    really = getattr(Path, step)
+
+    def fail(path: Path, *options: object, **more: object) -> Any:
+        if path.suffix != ".new":  # a write's own
+            raise OSError("the disk said no")
+        return really(path, *options, **more)
+
+    with monkeypatch.context() as patch, suppress(MetadataError):
+        patch.setattr(Path, step, fail)
+        fleet.repository.accept(made.encode(), signed, NOW)
+    if made not in fleet.repository.releases("person"):
+        fleet.repository.accept(made.encode(), signed, NOW)
+    assert fleet.repository.releases() == Repository(fleet.data).releases() == [manifest("person", 1), made]
 
 
 @pytest.mark.parametrize("fails_at", range(1, 7))

@@ -152,3 +152,10 @@ def test_an_attempt_is_one_more_than_the_rollouts_this_bundle_had() -> None:
 
 def test_a_generation_is_above_what_was_stored_and_what_was_reported() -> None:
     assert (next_generation(4, 2), next_generation(2, 4), next_generation(0, 0)) == (5, 5, 1)
+
+
+def test_a_release_that_waits_for_the_verdict_on_another_says_so() -> None:
+    other = Progress(3, OLD, 1, "probation", "4 of 600 s healthy")
+    standing = standing_of(rollout(5), ModelState(3, OLD, stage="trial", update=other))
+    assert standing.outcome is Outcome.OFFERED
+    assert standing.reason == "it waits for the verdict on release 3: 4 of 600 s healthy"

@@ -1,5 +1,7 @@
 import json
 import os
+import sqlite3
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,8 +11,9 @@ from fleet.broker import Engine
 from fleet.repo import Repository
 from fleet.server import Options, Server
 from fleet.service import Service
+from fleet.store import Devices
 from littoral.errors import ConflictError, NotFoundError, ReleaseNumberError
-from littoral.wire.messages import Event, Metrics, ModelState, Presence, parse_desired
+from littoral.wire.messages import Ending, Event, Metrics, ModelState, Presence, Reported, parse_desired
 from tests.fleet.parts import (
     TOPICS,
     Fleet,
@@ -91,11 +94,34 @@ def test_its_whereabouts_are_told_while_it_runs(fleet: Fleet) -> None:
     assert fleet.server.status()["broker"]["connected"] is True
 
 
-def test_the_same_release_cannot_be_published_twice(fleet: Fleet) -> None:
+def test_another_release_of_the_same_number_cannot_be_published(fleet: Fleet) -> None:
     fleet.publish(make_bundle())
     with pytest.raises(ReleaseNumberError):
-        fleet.publish(make_bundle())
+        fleet.publish(make_bundle(size=30_000))
     assert len(fleet.service.releases()) == 1
+
+
+def test_a_publication_that_failed_between_repository_and_store_is_completed_by_the_same_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    bundle = make_bundle()
+    with monkeypatch.context() as patch:
+        patch.setattr(fleet.server.store.releases, "add", fail)
+        with pytest.raises(sqlite3.OperationalError):
+            fleet.publish(bundle)
+    assert fleet.repository.releases() == [bundle.manifest]
+    assert fleet.service.releases() == []
+    for _ in range(2):  # the second time its answer was lost
+        fleet.publish(bundle)
+        assert [one["bundle"] for one in fleet.service.releases()] == [bundle.digest]
+    assert [event["kind"] for event in fleet.service.events(9, None, None)].count("published") == 1
+    door = fleet.join("door")
+    door.subscribe(f"{TOPICS.prefix}/chunk/+")
+    wanted = {TOPICS.chunk(digest) for digest in (*bundle.chunks(), bundle.digest)}
+    eventually(lambda: wanted <= door.messages.keys())
 
 
 def test_a_release_that_a_crash_kept_out_of_the_store_is_taken_in_at_the_start(fleet: Fleet) -> None:
@@ -152,6 +178,47 @@ def test_one_message_that_cannot_be_stored_takes_no_other_with_it(
     door.send(TOPICS.up("door", "event"), Event("good", 1, "fetched").encode())
     eventually(lambda: fleet.service.device("door")["events"][0]["id"] == "good")
     eventually(lambda: "a message was lost" in caplog.text)
+
+
+POISON: list[bytes] = [
+    json.dumps({**json.loads(reported("door").encode()), **changes}).encode()
+    for changes in (
+        {"tags": ["site"]},
+        {"models": ["eye"]},
+        {"engine": 7, "boot": 8, "architecture": 9},
+        {
+            "models": {
+                "eye": {"last": {**asdict(Ending(1, "b", 1, "failed")), "facts": json.loads("[" * 500 + "]" * 500)}}
+            }
+        },
+        {"tags": {"site": {"a": ["b"]}}, "warnings": {"a": 1}},
+    )
+]
+
+
+@pytest.mark.parametrize("spoilt", ["in the message", "in the server"])
+def test_no_device_makes_the_server_deaf_to_the_others(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    """The broker hands out twenty messages that nobody acknowledged, and then none."""
+    monkeypatch.setattr("fleet.server.PAUSE_AFTER_FAILURE_S", 0.01)
+    payloads = POISON * 25
+    if spoilt == "in the server":
+        payloads = [reported("door").encode()] * 30
+        whole = Devices.set_reported
+
+        def refuse(devices: Devices, device: str, state: Reported, now: int) -> None:
+            if device == "door":
+                raise sqlite3.InterfaceError("it cannot be bound")
+            whole(devices, device, state, now)
+
+        monkeypatch.setattr(Devices, "set_reported", refuse)
+    door, gate = fleet.join("door"), fleet.join("gate")
+    for payload in payloads:
+        door.send(TOPICS.up("door", "state"), payload, retain=True)
+    gate.say(reported("gate", 3))
+    eventually(lambda: fleet.service.device("gate")["generation"] == 3)
+    assert fleet.service.device("door")["engine"] == ""
 
 
 def test_a_late_joiner_is_offered_what_runs(fleet: Fleet) -> None:

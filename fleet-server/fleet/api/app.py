@@ -15,10 +15,12 @@ from fleet.enrolment import TOKEN_LIFE_S, Application
 from fleet.service import Service
 from littoral.bundle.manifest import MAX_BLOB_BYTES
 from littoral.errors import BadRequestError, NotFoundError
+from littoral.names import check_name
 
 ENROL_BYTES = 64 * 1024
 SMALL_BYTES = 64 * 1024
 RELEASE_BYTES = 4 * 1024 * 1024  # bundle.json and the operator's metadata files
+LARGEST = 2**53 - 1  # whole number that every reader of JSON keeps
 
 administrators = APIRouter(prefix="/api/v1", dependencies=[Depends(administrator)])
 readers = APIRouter(prefix="/api/v1", dependencies=[Depends(reader)])
@@ -28,7 +30,7 @@ anyone = APIRouter(prefix="/api/v1")
 def make_app(service: Service, status: Callable[[], dict[str, Any]]) -> FastAPI:
     """`status` tells what the head of the page shows."""
     # Its own documentation pages load scripts from elsewhere; docs/api.md takes their place.
-    app = FastAPI(title="Littoral", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Littoral", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
     app.state.status = status
     errors.install(app)
@@ -63,7 +65,7 @@ class NewToken(Body):
 
 class NewRollout(Body):
     model: str
-    release: int
+    release: int = Field(ge=1, le=LARGEST)
     to: str = "all"
 
 
@@ -81,6 +83,11 @@ async def _read(request: Request, limit: int, form: type[_B]) -> _B:
         return form.model_validate_json(bytes(data) or b"{}")
     except ValidationError as error:
         raise BadRequestError(errors.first_problem(error)) from error
+
+
+def _checked(name: str | None) -> str | None:
+    """What a list is asked to be of. Raises BadNameError."""
+    return None if name is None else check_name(name)
 
 
 # --- anyone -----------------------------------------------------------------------------------------------------
@@ -114,12 +121,12 @@ def show_device(name: str, service: Fleet) -> dict[str, Any]:
 
 @readers.get("/releases")
 def list_releases(service: Fleet, model: str | None = None) -> list[dict[str, Any]]:
-    return service.releases(model)
+    return service.releases(_checked(model))
 
 
 @readers.get("/rollouts")
 def list_rollouts(service: Fleet, model: str | None = None) -> list[dict[str, Any]]:
-    return service.rollouts(model)
+    return service.rollouts(_checked(model))
 
 
 @readers.get("/events")
@@ -129,7 +136,7 @@ def list_events(
     device: str | None = None,
     model: str | None = None,
 ) -> list[dict[str, Any]]:
-    return service.events(limit, device, model)
+    return service.events(limit, device and _checked(device), _checked(model))  # device "": the server's own
 
 
 @readers.get("/stream")

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 
@@ -35,15 +36,18 @@ def make_parser(subcommand: str = "") -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 only on success."""
     words = sys.argv[1:] if argv is None else argv
-    arguments = make_parser(words[0] if words else "").parse_args(words)
-    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        arguments = make_parser(words[0] if words else "").parse_args(words)
+        run: Callable[[argparse.Namespace], int] = arguments.run
         return run(arguments)
-    except LittoralError as error:
-        print(f"littoral-fleet: {error}", file=sys.stderr)
-        return 1
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stderr.close()
+        return 1
+    except (LittoralError, OSError) as error:
+        print(f"littoral-fleet: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"littoral-fleet: DATA/fleet.db: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

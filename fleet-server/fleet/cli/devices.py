@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fleet.cli import remote, tables
+from littoral.names import check_name
 
 _MODEL_FIELDS = ("release", "stage", "evidence")
 
@@ -36,6 +37,7 @@ def run_list(arguments: argparse.Namespace) -> int:
 
 
 def run_show(arguments: argparse.Namespace) -> int:
+    check_name(arguments.id, "device")
     with remote.connect(arguments) as server:
         device = server.get(f"/api/v1/devices/{quote(arguments.id, safe='')}")
     print(json.dumps(device) if arguments.json else text(device))

@@ -37,7 +37,7 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises ConflictError, PassphraseError, KeysError, OSError."""
+    """Raises ConflictError, PassphraseError, KeysError, OSError, sqlite3.Error."""
     data: Path = args.data
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         what = "holds a fleet already" if repo.is_there(data) else "is not empty"

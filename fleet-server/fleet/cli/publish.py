@@ -19,7 +19,8 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "publish",
         help="sign a bundle and hand it to the fleet server",
         description="Signs the bundle in DIR with the operator's targets key and hands it to the fleet server. What "
-        "the server holds is verified by the operator's own keys first. No device takes it before a rollout.",
+        "the server holds is verified by the operator's own keys first. No device takes it before a rollout. What "
+        "is published already is not signed again; what the server lacks of it is completed.",
     )
     parser.add_argument("bundle", metavar="DIR", type=Path, help="what `bundle build` made")
     add_key_options(parser)
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
             "metadata": {name: data.decode() for name, data in signed.items()},
         }
         answer = server.post("/api/v1/releases", body)
-    _tell(args, answer, sent_bytes)
+    _tell(args, answer, sent_bytes, new=bool(signed))
     return 0
 
 
@@ -57,10 +58,11 @@ def _upload(server: Remote, found: Bundle) -> int:
     return sent_bytes
 
 
-def _tell(args: argparse.Namespace, answer: dict[str, Any], sent_bytes: int) -> None:
+def _tell(args: argparse.Namespace, answer: dict[str, Any], sent_bytes: int, new: bool) -> None:
     if args.json:
         print(json.dumps(answer))
         return
-    print(f"Published {answer['model']} release {answer['release']} ({sent_bytes} bytes sent).")
+    release = f"{answer['model']} release {answer['release']}"
+    print(f"{f'Published {release}' if new else f'{release} is published already'} ({sent_bytes} bytes sent).")
     print(f"bundle {answer['bundle']}")
     print(f"Next: littoral-fleet rollout start {answer['model']} --release {answer['release']}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from typing import Any
 from urllib.parse import quote
@@ -34,10 +35,18 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     status.add_argument("model", metavar="MODEL", nargs="?", help="of this model only")
     status.add_argument("--wait", action="store_true", help="wait for the end")
-    status.add_argument("--timeout-s", type=float, metavar="N", help="wait no longer than this")
+    status.add_argument("--timeout-s", type=seconds, metavar="N", help="wait no longer than this")
     status.add_argument("--json", action="store_true", help="print JSON")
     remote.add_options(status)
     status.set_defaults(run=run_status)
+
+
+def seconds(text: str) -> float:
+    """A time to wait, for argparse. Raises ValueError: nan would be waited for without end."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
 
 
 def run_start(arguments: argparse.Namespace) -> int:

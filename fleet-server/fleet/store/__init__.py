@@ -44,7 +44,6 @@ def create(data: Path) -> str:
     data.mkdir(parents=True, exist_ok=True)
     session = Session(data / DATABASE)
     try:
-        session.create_tables()
         return Access(session).add_admin()
     finally:
         session.close()
@@ -54,11 +53,10 @@ class Store:
     """The open store of one fleet server."""
 
     def __init__(self, data: Path) -> None:
-        """Raises ConfigError where `data` is no fleet's folder."""
+        """Raises ConfigError where `data` is no fleet's folder, sqlite3.Error where its database is damaged."""
         if not (data / DATABASE).is_file():
             raise ConfigError(f"{data} holds no fleet", remedy="`littoral-fleet init DATA` makes one.")
         self._session = Session(data / DATABASE)
-        self._session.create_tables()
         self.settings = Settings(self._session)
         self.access = Access(self._session)
         self.devices = Devices(self._session)

@@ -72,16 +72,22 @@ INDEXES = (("events", "received"), ("metrics", "received"), ("standings", "devic
 
 
 class Session:
-    """One SQLite connection for all threads."""
+    """One SQLite connection for all threads, to a database that has all tables."""
 
     def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error."""
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db = Database(connection)
         self._lock = threading.RLock()
-        self._db.enable_wal()
-        self._db.execute("PRAGMA synchronous=FULL")  # a used token must not come back after a power cut
+        try:
+            self._db.enable_wal()
+            self._db.execute("PRAGMA synchronous=FULL")  # a used token must not come back after a power cut
+            self._create_tables()
+        except BaseException:
+            self._db.close()
+            raise
 
-    def create_tables(self) -> None:
+    def _create_tables(self) -> None:
         with self.atomic() as db:
             for name, (columns, key) in TABLES.items():
                 db.table(name).create(columns, pk=key if len(key) > 1 else key[0], if_not_exists=True)

@@ -176,11 +176,44 @@ def test_a_bundle_that_is_not_whole_is_refused(client: httpx.Client) -> None:
 
 
 def test_a_release_number_that_is_not_above_the_last_is_a_conflict(client: httpx.Client, publish: Publish) -> None:
-    bundle = make_bundle(release=2)
-    assert publish(bundle).status_code == 201
-    again = {"manifest": bundle.text, "metadata": {}}
-    assert client.post("/api/v1/releases", json=again).status_code in (400, 409)
+    assert publish(make_bundle(release=2)).status_code == 201
+    other = make_bundle(release=2, size=30_000)
+    for name, data in other.blobs.items():
+        client.put(f"/api/v1/blobs/{name}", content=data)
+    answer = client.post("/api/v1/releases", json={"manifest": other.text, "metadata": {}})
+    assert error_of(answer) == (409, "release-number")
     assert len(client.get("/api/v1/releases").json()) == 1
+
+
+def test_the_same_publication_again_is_answered_as_the_first(client: httpx.Client, publish: Publish) -> None:
+    bundle = make_bundle()
+    first = publish(bundle)
+    listed = client.get("/api/v1/releases").json()
+    for metadata in ({}, {"1.m-eye.json": "signed for the first time"}):
+        again = client.post("/api/v1/releases", json={"manifest": bundle.text, "metadata": metadata})
+        assert (again.status_code, again.json()) == (201, first.json())
+    spaced = {"manifest": bundle.text.replace(":", ": ", 1), "metadata": {}}
+    assert error_of(client.post("/api/v1/releases", json=spaced)) == (400, "bad-manifest")
+    assert client.get("/api/v1/releases").json() == listed
+
+
+@pytest.mark.parametrize("release", [0, -1, 2**53, 2**63, 10**400])
+def test_a_release_number_that_none_has_is_refused(client: httpx.Client, release: int) -> None:
+    body = {"model": "eye", "release": release}
+    assert error_of(client.post("/api/v1/rollouts", json=body)) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["releases?model=../x", "rollouts?model=", "rollouts?model=Eye", "events?model=%00", "events?device=a%20b"],
+)
+def test_a_list_of_what_no_name_names_is_a_named_error(client: httpx.Client, address: str) -> None:
+    assert error_of(client.get(f"/api/v1/{address}")) == (400, "bad-name")
+
+
+def test_an_address_without_its_name_is_not_found(client: httpx.Client) -> None:
+    assert error_of(client.get("/api/v1/devices/")) == (404, "not-found")
+    assert client.get(f"/api/v1/events?device=&limit={2**70}").json() == []  # the server's own
 
 
 def test_a_device_shows_all_that_is_known_of_it(client: httpx.Client, service: Service) -> None:

@@ -86,14 +86,32 @@ def test_a_wrong_or_missing_passphrase_makes_nothing(
     assert init(tmp_path / "data", tmp_path / "new-keys", "--passphrase-file", str(passphrase)) == 0
 
 
-def test_an_init_that_fails_takes_away_what_it_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_cannot_be_are_one_line_and_make_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "photo.jpg").touch()
+    for operator, part in (
+        ("file", "root.json and targets.json"),
+        ("photos", "root.json and targets.json"),
+        ("file/keys", "File exists"),
+    ):
+        assert init(tmp_path / "data", tmp_path / operator) == 1
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("littoral-fleet: ")
+        assert part in line
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_init_that_fails_takes_away_what_it_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(data: Path) -> str:
         raise OSError("the disk is full")
 
     data = tmp_path / "data"
     with monkeypatch.context() as patch:
         patch.setattr("fleet.store.create", refuse)
-        with pytest.raises(OSError, match="full"):
-            init(data, tmp_path / "keys")
+        assert init(data, tmp_path / "keys") == 1
+    assert capsys.readouterr().err == "littoral-fleet: the disk is full\n"
     assert list(data.iterdir()) == []
     assert init(data, tmp_path / "keys") == 0

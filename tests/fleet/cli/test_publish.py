@@ -120,9 +120,31 @@ def test_a_release_number_that_is_not_above_the_last_is_refused_when_published_t
         alone.delenv("LITTORAL_SERVER")
         folder, older = build(work, 2), build(work, 1, "two")
     assert publish(work, served, folder) == 0
-    for wrong in (folder, older):
-        assert publish(work, served, wrong) == 1
-        assert "not above 2" in capsys.readouterr().err
+    assert publish(work, served, older) == 1
+    assert "not above 2" in capsys.readouterr().err
+
+
+def test_what_is_published_already_is_said_to_be_and_completed(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    folder = build(work, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(served.server.store.releases, "add", fail)
+        assert publish(work, served, folder) == 1
+    assert served.service.releases() == []
+    capsys.readouterr()
+    assert publish(work, served, folder) == 0
+    assert "cifar release 1 is published already (0 bytes sent)." in capsys.readouterr().out
+    [listed] = served.service.releases()
+    files = served.repository.files()
+    served.server.store.blobs.path(served.repository.releases()[0].blobs["model"].sha256).unlink()
+    assert publish(work, served, folder, "--json") == 0
+    assert last_line(capsys)["bundle"] == listed["bundle"]
+    assert served.server.store.blobs.has(served.repository.releases()[0].blobs["model"].sha256)
+    assert (served.repository.files(), served.service.releases()) == (files, [listed])
 
 
 def test_a_change_that_was_not_announced_is_refused_by_the_server_too(
@@ -175,6 +197,14 @@ def test_the_floor_follows_what_was_rolled_out_and_did_not_halt() -> None:
     assert bundle.replaced([1, 2, 3], rollouts(r1="aborted", r2="done", r3="halted")) == 2
     assert bundle.replaced([1, 2, 3, 4], rollouts(r1="done", r2="halted", r3="running")) == 3
     assert bundle.replaced([2, 3], rollouts(r1="done", r3="halted")) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bundle", "build", "--model", str(work / "one.tflite"), "--name", "cifar", "--release", "1"]
+    assert cli.main([*command, "--version", "v1", "--out", str(work / "one.tflite" / "bundle")]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("littoral-fleet: ")
+    assert "File exists" in line
 
 
 def test_a_bundle_is_shown_to_people(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

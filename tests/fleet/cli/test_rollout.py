@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from fleet import cli
 from fleet.cli.rollout import shape, table, verdict
 
 
@@ -49,6 +50,14 @@ def rollout(state: str, *devices: str, model: str = "eye") -> dict[str, Any]:
 )
 def test_waiting_ends_when_all_committed_or_one_went_back(rollouts: list[dict[str, Any]], status: int | None) -> None:
     assert verdict(rollouts) == status
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "-1", "soon", ""])
+def test_a_senseless_time_out_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rollout", "status", "--wait", f"--timeout-s={text}"])
+    assert ended.value.code == 2
+    assert "--timeout-s" in capsys.readouterr().err
 
 
 def test_json_has_the_promised_fields_and_no_others() -> None:

@@ -90,6 +90,9 @@ def test_a_token_is_printed_alone_and_serves_once(served: Served) -> None:
 def test_what_cannot_be_is_one_line_and_status_1(served: Served) -> None:
     for words, part in (
         (("device", "show", "nobody"), "no device 'nobody'"),
+        (("device", "show", ""), "'' is no device"),
+        (("rollout", "status", "My Model"), "'My Model' is no name"),
+        (("rollout", "start", "eye", "--release", str(2**63)), "release"),
         (("rollout", "start", "eye", "--release", "1"), "no release 1 of 'eye'"),
         (("rollout", "status", "--wait"), "no rollout"),
         (("devices", "--token", "wrong"), "no valid API token"),
@@ -115,6 +118,18 @@ def test_every_command_explains_itself() -> None:
         done = littoral_fleet(*words, "--help")
         assert done.returncode == 0
         assert "usage: littoral-fleet" in done.stdout
+
+
+@pytest.mark.parametrize("begin", [0, 4_096])
+def test_a_damaged_database_is_one_line(new_fleet: Path, tmp_path: Path, begin: int) -> None:
+    shutil.copytree(new_fleet / "data", tmp_path / "data")
+    database = tmp_path / "data" / "fleet.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[:begin] + b"x" * len(whole[begin:]))
+    done = littoral_fleet("serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith("littoral-fleet: DATA/fleet.db: ")
 
 
 def test_it_ends_with_its_broker_when_it_is_told_to(new_fleet: Path, tmp_path: Path) -> None:
