@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from examples.demo import assets
-from littoral import cli
+from littoral import cli, client
 from tests.agent.runtime import scripted
 from tests.agent.runtime.device import REAL_HOST, SCRIPTED_HOST, Device, engine_under_test
 
@@ -199,3 +199,12 @@ def test_a_real_classifier_knows_the_cat(tmp_path: Path, capsys: pytest.CaptureF
         device.stop()
     assert status == 0
     assert json.loads(out)["top"][0]["label"] == "cat"
+
+
+def test_ctrl_c_ends_it_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_socket: str | None) -> list[dict[str, Any]]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "models", interrupted)
+    assert cli.main(["models"]) == 130
+    assert capsys.readouterr() == ("", "")

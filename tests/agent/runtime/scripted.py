@@ -4,7 +4,8 @@ The model's bytes are a JSON object; every field may be left out:
     inputs, outputs: lists of [name, dtype, shape, scale, zero_point]
     answer: what is added to every byte of the input to make the output, cut or filled to its size
     bytes: of memory to take
-    load: ok, refuse, crash, hang, die-once (`flag` is the file that remembers it)
+    load: ok, refuse, crash, hang, die-once (`flag` is the file that remembers it), die-later (when `flag` appears;
+        ok where it is there already)
     run: ok, fail, crash, exit, hang, nan, random, constant; `on`: only where the input begins with this byte
     delay_ms: how long each run takes
 """
@@ -65,6 +66,10 @@ class ScriptedEngine:
             if not flag.exists():
                 flag.touch()
                 os.kill(os.getpid(), signal.SIGSEGV)
+        if how == "die-later" and not (flag := Path(value["flag"])).exists():
+            while not flag.exists():
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGSEGV)
         return ScriptedModel(value, interface_of(model, labels))
 
 

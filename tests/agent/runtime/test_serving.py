@@ -216,9 +216,17 @@ def test_the_newest_agent_wins(scripted_device: MakeDevice) -> None:
 def test_garbage_on_the_control_socket_harms_nobody(scripted_device: MakeDevice) -> None:
     device = scripted_device()
     on_trial(device)
-    bad = device.agent()
-    bad.send_bytes(b"\x00\xff not a message\n")
-    assert bad.gone()
+    for line in (
+        b"\x00\xff not a message",
+        b'{"op": "try", "id": 1, "model": "m", "bundle": 5}',
+        b'{"op": "try", "id": 1, "model": "m", "bundle": "a\\u0000b"}',
+        b'{"op": "try", "id": 1, "model": "m", "bundle": "\\ud800"}',
+        b'{"op": "unload", "model": []}',
+        b'{"op": "apply", "model": "../m"}',
+    ):
+        bad = device.agent()
+        bad.send_bytes(line + b"\n")
+        assert bad.gone()
     assert device.client("m").infer(QUESTION).release == 1
     device.agent().apply("m", 2)
 
