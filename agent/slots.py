@@ -101,13 +101,6 @@ class SlotRecord:
         """The last committed release; None where nothing was ever committed."""
         return {"committed": self.serves, "trial": self.other, "none": None}[self.stage]
 
-    def in_slot(self, bundle: str) -> str:
-        """Name of the slot that holds `bundle`, or ""."""
-        for name, slot in (("a", self.a), ("b", self.b)):
-            if slot is not None and slot.bundle == bundle:
-                return name
-        return ""
-
     @property
     def spare(self) -> str:
         """Name of the slot that the next trial takes."""

@@ -1,5 +1,6 @@
 """agent/cli.py: what `littoral-agent status` and `explain` say."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from agent import cli, slots
 from agent.slots import Blocked, Slot, SlotRecord, Update
+from littoral import client
 from littoral.wire.messages import Ending
 
 
@@ -62,6 +64,25 @@ def test_an_unknown_model_is_a_named_error(config: str, capsys: pytest.CaptureFi
 def test_a_missing_configuration_is_a_named_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["status", "--config", str(tmp_path / "none.toml")]) == 1
     assert "none.toml" in capsys.readouterr().err
+
+
+def test_status_says_where_the_runtime_answers_otherwise(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "models", lambda socket: [{"model": "cats", "release": 0}])
+    assert cli.main(["status", "--config", config]) == 0
+    assert "but the runtime answers with no release now" in capsys.readouterr().out
+    monkeypatch.setattr(client, "models", lambda socket: [{"model": "cats", "release": 2}])
+    assert cli.main(["status", "--config", config]) == 0
+    assert "but the runtime" not in capsys.readouterr().out
+
+
+def test_a_second_agent_on_one_state_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "agent.toml").write_text('device = "farm-1"\n[broker]\nhost = "127.0.0.1"\ntls = false\n')
+    with (tmp_path / "agent.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert cli.main(["run", "--config", str(tmp_path / "agent.toml")]) == 1
+    assert "another agent runs on" in capsys.readouterr().err
 
 
 def test_an_agent_that_is_not_enrolled_does_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

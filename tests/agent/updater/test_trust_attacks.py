@@ -37,6 +37,25 @@ def test_unsigned_metadata_are_refused(fleet: Fleet, device: Device, wire: Path,
         device.release(1, bundle)
 
 
+@pytest.mark.parametrize("knows_its_own", [False, True])
+def test_a_release_of_another_tenant_is_refused(
+    fleet: Fleet, device: Device, wire: Path, tmp_path: Path, knows_its_own: bool
+) -> None:
+    """A tenant has keys of its own: what they sign says nothing here, whatever its name and number."""
+    if knows_its_own:
+        own = fleet.publish(MODEL, 1)
+        fleet.write(wire)
+        device.release(1, own)
+    other = Fleet(tmp_path / "other", NOW + DAY)
+    bundle = other.publish(MODEL, 2)
+    other.write(wire)
+    with pytest.raises(MetadataError):
+        device.release(2, bundle, NOW + DAY)
+    if knows_its_own:
+        fleet.write(wire)
+        device.release(1, own)
+
+
 def test_metadata_signed_by_the_key_of_another_role_are_refused(fleet: Fleet, device: Device, wire: Path) -> None:
     bundle = fleet.publish(MODEL, 1)
     fleet.write(wire)
@@ -314,6 +333,9 @@ def test_a_signed_chunk_list_of_another_length_than_its_blob_makes_no_sense(
     with pytest.raises(ManifestError, match="1920"):
         device.trust().chunk_list(Blob(blob.sha256, 10_000, blob.chunks), 1)
     assert device.trust().chunk_list(Blob(digest(b""), 0, digest(b"")), 1000) == ()
+    write_files(wire / "chunk", {digest(b"odd"): b"odd"})
+    with pytest.raises(ManifestError, match="3 bytes"):
+        device.trust().chunk_list(Blob(blob.sha256, 1000, digest(b"odd")), 1000)
 
 
 def test_a_signed_bundle_json_that_makes_no_sense_is_told_from_wrong_bytes(
