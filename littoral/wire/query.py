@@ -1,7 +1,8 @@
 """The local query protocol, without I/O: frames in and out as bytes (docs/protocol.md describes every byte).
 
-A frame is a 16-byte little-endian header and a body: magic `Lt`, version, kind, body length, request id. INFER and
-ANSWER carry raw tensor bytes behind a fixed head; every other body is one JSON object.
+A frame is a 16-byte little-endian header and a body: magic `Lt`, version, kind, body length, request id. INFER, ANSWER,
+DETECT and RESULT have a fixed head and raw bytes behind it; every other body is one JSON object. What DETECT and RESULT
+hold beside their heads is in littoral/wire/vision.py.
 """
 
 import json
@@ -17,17 +18,19 @@ from littoral.tensors import Interface
 VERSION = 1
 MAGIC = b"Lt"
 HEADER = Struct("<2sBBIQ")  # magic, version, kind, body length, id
-INFER_HEAD = Struct("<16sQII")  # interface, deadline_us (0: none) from receipt, flags (0), reserved (0)
+INFER_HEAD = Struct("<16sQII")  # interface, deadline_us (0: none) from receipt, flags, reserved (0)
+SHARED = Struct("<IIQ")  # share, reserved (0), offset: in place of the bytes, where flags has FLAG_SHARED
 ANSWER_HEAD = Struct("<QIIB7x")  # release, queued_us, invoked_us, stage
 
 MAX_JSON_BYTES = 65_536  # a WELCOME with a thousand labels is 20 KB; nobody has reason to send more
 MAX_HELLO_BYTES = 4_096  # read by the host before anything is known of the sender
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # above any camera frame; a receiver sets its own, smaller limit
+FLAG_SHARED = 1  # the bytes are in a shared memory of this connection
 SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with the closing zero
 
 
 class Kind(IntEnum):
-    """What a frame is. 1 to 9 are built; the rest are answered UNSUPPORTED."""
+    """What a frame is. REPORT is answered UNSUPPORTED."""
 
     HELLO = 1
     WELCOME = 2
@@ -41,6 +44,7 @@ class Kind(IntEnum):
     REPORT = 10
     SHARE = 11
     DETECT = 12
+    RESULT = 13
 
 
 class Mode(StrEnum):
@@ -52,11 +56,19 @@ class Mode(StrEnum):
     LEASE = "lease"
 
 
+class Queue(StrEnum):
+    """Which requests of a connection wait, said in HELLO."""
+
+    ALL = "all"
+    LATEST = "latest"  # only the newest; the one it displaces is answered `replaced`
+
+
 class Stage(IntEnum):
     """How far the release that answered is trusted."""
 
     COMMITTED = 0
     TRIAL = 1
+    LOCAL = 2  # a file of this device's own, served by hand: nobody signed it
 
 
 # The closed list of codes an ERROR frame may carry.
@@ -71,8 +83,12 @@ ERROR_CODES: frozenset[str] = frozenset(
         errors.WrongSizeError,
         errors.StaleInterfaceError,
         errors.UnsupportedError,
+        errors.AccessDeniedError,
         errors.BusyError,
+        errors.ReplacedError,
         errors.DeadlineError,
+        errors.ShareError,
+        errors.PictureError,
         errors.InferenceError,
         errors.InternalError,
     )
@@ -100,17 +116,35 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The first frame of a connection. `model` is empty only with mode info."""
+    """The first frame of a connection. `model` is empty only with mode info; it may end in an alias.
+
+    signature: which of the model's signatures INFER and DETECT run; empty: its first.
+    """
 
     model: str
     client: str = ""
     mode: Mode = Mode.INFER
     signature: str = ""
+    queue: Queue = Queue.ALL
+
+    @property
+    def name(self) -> str:
+        """The model's name without the alias."""
+        return self.model.partition("@")[0]
+
+    @property
+    def alias(self) -> str:
+        """baseline, trial, or empty: whichever is served."""
+        return self.model.partition("@")[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What a connection is bound to, and all a client needs to ask it."""
+    """What a connection is bound to, and all a client needs to ask it.
+
+    signatures: all that the model has; signature: the one bound. detect: the kind of RESULT that DETECT gets
+    (vision.Kind in lower case), empty where the card describes no picture or window.
+    """
 
     model: str
     release: int
@@ -120,16 +154,32 @@ class Welcome:
     interface: Interface
     max_frame_bytes: int
     card: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""
+    signatures: tuple[str, ...] = ()
+    detect: str = ""
+    max_shares: int = 0
+    max_share_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Infer:
-    """One request. `interface` is 32 hex digits; `data` all inputs one after the other; deadline 0 means none."""
+    """One request. `interface` is 32 hex digits; `data` all inputs one after the other; deadline 0 means none.
+
+    place: where the inputs lie instead, in memory shared before; `data` is then empty.
+    """
 
     interface: str
     data: bytes | memoryview
     deadline_us: int = 0
-    flags: int = 0
+    place: "Place | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a shared memory: the number SHARE was answered with, and an offset in bytes."""
+
+    share: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,29 +248,30 @@ def json_frame(kind: Kind, value: dict[str, Any], id: int = 0) -> bytes:
 
 
 def hello(value: Hello) -> bytes:
-    fields = {"client": value.client, "model": value.model, "mode": value.mode, "signature": value.signature}
+    fields = {name: getattr(value, name) for name in ("client", "model", "mode", "signature", "queue")}
     return json_frame(Kind.HELLO, {"protocol": VERSION, **fields})
 
 
 def parse_hello(value: Frame) -> Hello:
-    """Raises ProtocolError, or UnsupportedError for a mode or signature this version does not serve."""
+    """Raises ProtocolError, or UnsupportedError for a mode or alias this version does not serve."""
     if value.kind is not Kind.HELLO:
         raise errors.ProtocolError(f"a connection begins with HELLO, not {value.kind.name}")
     body = value.json()
-    texts = {key: body.get(key, "") for key in ("model", "client", "mode", "signature")}
+    texts = {key: body.get(key, "") for key in ("model", "client", "mode", "signature", "queue")}
     if not all(isinstance(text, str) for text in texts.values()):
         raise errors.ProtocolError("HELLO holds a field that is not a string")
     if body.get("protocol") != VERSION:
         raise errors.ProtocolError(f"protocol {body.get('protocol')!r}, here it is {VERSION}")
     try:
-        mode = Mode(texts["mode"] or Mode.INFER)
+        mode, queue = Mode(texts["mode"] or Mode.INFER), Queue(texts["queue"] or Queue.ALL)
     except ValueError as error:
-        raise errors.ProtocolError(f"HELLO names no mode: {texts['mode']!r}") from error
-    if mode not in (Mode.INFER, Mode.INFO):
+        raise errors.ProtocolError(f"HELLO names no mode or queue: {error}") from error
+    if mode is Mode.LEASE:
         raise errors.UnsupportedError(f"mode {mode} is not served yet")
-    if texts["signature"]:
-        raise errors.UnsupportedError("signatures are not served yet: leave `signature` out")
-    return Hello(texts["model"], texts["client"][:80], mode)
+    hello = Hello(texts["model"], texts["client"][:80], mode, texts["signature"], queue)
+    if hello.alias not in ("", "baseline", "trial"):
+        raise errors.UnsupportedError(f"no alias has the name {hello.alias!r}: there are baseline and trial")
+    return hello
 
 
 def welcome(value: Welcome, id: int = 0) -> bytes:
@@ -235,8 +286,11 @@ def welcome_json(value: Welcome) -> dict[str, Any]:
         "stage": int(value.stage),
         "engine": value.engine,
         "interface": value.interface.digest,
-        "limits": {"max_frame_bytes": value.max_frame_bytes},
+        "limits": {name: getattr(value, name) for name in ("max_frame_bytes", "max_shares", "max_share_bytes")},
         "card": value.card,
+        "signature": value.signature,
+        "signatures": list(value.signatures),
+        "detect": value.detect,
         **value.interface.to_json(),
     }
 
@@ -251,8 +305,13 @@ def parse_welcome(body: dict[str, Any]) -> Welcome:
             stage=Stage(body["stage"]),
             engine=str(body["engine"]),
             interface=Interface.from_json(body),
-            max_frame_bytes=int(body["limits"]["max_frame_bytes"]),
             card=dict(body["card"]),
+            signature=str(body.get("signature", "")),
+            signatures=tuple(str(name) for name in body.get("signatures", ())),
+            detect=str(body.get("detect", "")),
+            max_frame_bytes=int(body["limits"]["max_frame_bytes"]),
+            max_shares=int(body["limits"].get("max_shares", 0)),
+            max_share_bytes=int(body["limits"].get("max_share_bytes", 0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise errors.ProtocolError(f"a WELCOME that cannot be read: {error!r}") from error
@@ -260,17 +319,32 @@ def parse_welcome(body: dict[str, Any]) -> Welcome:
 
 def infer(value: Infer, id: int) -> list[bytes | memoryview]:
     """The parts of an INFER frame, to be written one after the other: the tensor bytes are not copied."""
-    head = INFER_HEAD.pack(bytes.fromhex(value.interface), value.deadline_us, value.flags, 0)
-    size = len(head) + memoryview(value.data).nbytes
-    return [HEADER.pack(MAGIC, VERSION, Kind.INFER, size, id) + head, value.data]
+    place = value.place
+    head = INFER_HEAD.pack(bytes.fromhex(value.interface), value.deadline_us, FLAG_SHARED if place else 0, 0)
+    data = SHARED.pack(place.share, 0, place.offset) if place else value.data
+    size = len(head) + memoryview(data).nbytes
+    return [HEADER.pack(MAGIC, VERSION, Kind.INFER, size, id) + head, data]
 
 
 def parse_infer(value: Frame) -> Infer:
-    """Raises WrongSizeError where the head itself is not whole. `data` is a view into the frame's body."""
+    """Raises WrongSizeError where the head itself is not whole, UnsupportedError for flags nobody knows.
+
+    `data` is a view into the frame's body.
+    """
     if len(value.body) < INFER_HEAD.size:
         raise errors.WrongSizeError(f"INFER of {len(value.body)} bytes; its head alone has {INFER_HEAD.size}")
     interface, deadline_us, flags, _ = INFER_HEAD.unpack_from(value.body)
-    return Infer(interface.hex(), memoryview(value.body)[INFER_HEAD.size :], deadline_us, flags)
+    data = memoryview(value.body)[INFER_HEAD.size :]
+    if not flags:
+        return Infer(interface.hex(), data, deadline_us)
+    if flags != FLAG_SHARED:
+        raise errors.UnsupportedError(f"INFER with flags {flags:#x}")
+    if len(data) != SHARED.size:
+        raise errors.WrongSizeError(
+            f"INFER of shared memory holds {len(data)} bytes behind its head, not {SHARED.size}"
+        )
+    share, _, offset = SHARED.unpack(data)
+    return Infer(interface.hex(), b"", deadline_us, Place(share, offset))
 
 
 def answer(value: Answer, id: int) -> list[bytes | memoryview]:

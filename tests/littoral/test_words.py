@@ -1,4 +1,4 @@
-"""littoral/errors.py, names.py, canonical.py, tensors.py: the small words both ends share."""
+"""littoral/errors/, names.py, canonical.py, tensors.py: the small words both ends share."""
 
 import hashlib
 import json

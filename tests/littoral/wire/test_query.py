@@ -123,20 +123,22 @@ def one(data: bytes) -> query.Frame:
 
 
 def test_hello_survives_the_wire() -> None:
-    hello = query.Hello("person-detect", client="door camera", mode=query.Mode.INFO)
-    assert query.parse_hello(one(query.hello(hello))) == hello
+    sent = query.Hello("m@trial", "camera", query.Mode.SUBSCRIBE, "embed", query.Queue.LATEST)
+    parsed = query.parse_hello(one(query.hello(sent)))
+    assert parsed == sent
+    assert (parsed.name, parsed.alias) == ("m", "trial")
 
 
-@pytest.mark.parametrize("mode", ["subscribe", "lease"])
-def test_a_mode_that_is_not_built_is_unsupported(mode: str) -> None:
-    frame = one(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", "mode": mode}))
-    with pytest.raises(errors.UnsupportedError, match=mode):
+@pytest.mark.parametrize(("field", "value"), [("mode", "lease"), ("model", "m@newest")])
+def test_a_mode_or_alias_that_is_not_served_is_unsupported(field: str, value: str) -> None:
+    frame = one(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", field: value}))
+    with pytest.raises(errors.UnsupportedError, match=value.split("@")[-1]):
         query.parse_hello(frame)
 
 
-def test_a_signature_is_unsupported() -> None:
-    with pytest.raises(errors.UnsupportedError, match="signature"):
-        query.parse_hello(one(query.hello(query.Hello("m", signature="serve"))))
+def test_a_queue_nobody_knows_is_a_protocol_error() -> None:
+    with pytest.raises(errors.ProtocolError, match="oldest"):
+        query.parse_hello(one(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", "queue": "oldest"})))
 
 
 @pytest.mark.parametrize(
@@ -160,17 +162,43 @@ def test_a_connection_begins_with_hello() -> None:
 
 
 def test_welcome_survives_the_wire_to_the_last_bit_of_its_scale() -> None:
-    welcome = query.Welcome("m", 7, "v7", query.Stage.TRIAL, "litert 2", INTERFACE, 1_000, {"input": []})
+    welcome = query.Welcome(
+        model="m",
+        release=7,
+        version="v7",
+        stage=query.Stage.TRIAL,
+        engine="litert 2",
+        interface=INTERFACE,
+        max_frame_bytes=1_000,
+        card={"input": []},
+        signature="classify",
+        signatures=("classify", "embed"),
+        detect="classes",
+        max_shares=8,
+        max_share_bytes=4_096,
+    )
     parsed = query.parse_welcome(one(query.welcome(welcome)).json())
     assert parsed == welcome
     assert parsed.interface.digest == INTERFACE.digest
 
 
 def test_infer_survives_the_wire() -> None:
-    sent = query.Infer(INTERFACE.digest, b"0123456789ab", deadline_us=5, flags=1)
+    sent = query.Infer(INTERFACE.digest, b"0123456789ab", deadline_us=5)
     parsed = query.parse_infer(one(b"".join(query.infer(sent, 9))))
     assert (parsed.interface, bytes(parsed.data)) == (sent.interface, sent.data)
-    assert (parsed.deadline_us, parsed.flags) == (5, 1)
+    assert (parsed.deadline_us, parsed.place) == (5, None)
+
+
+def test_an_infer_of_shared_memory_names_a_place_and_carries_no_tensor() -> None:
+    sent = query.Infer(INTERFACE.digest, b"", place=query.Place(share=3, offset=2**40))
+    assert query.parse_infer(one(b"".join(query.infer(sent, 9)))) == sent
+
+
+@pytest.mark.parametrize(("flags", "error"), [(2, errors.UnsupportedError), (1, errors.WrongSizeError)])
+def test_an_infer_of_unknown_flags_or_half_a_place_is_refused(flags: int, error: type[Exception]) -> None:
+    body = query.INFER_HEAD.pack(bytes(16), 0, flags, 0) + bytes(query.SHARED.size - 1)
+    with pytest.raises(error):
+        query.parse_infer(one(query.frame(query.Kind.INFER, body)))
 
 
 def test_an_infer_shorter_than_its_head_is_of_wrong_size() -> None:
