@@ -1,34 +1,26 @@
 """The card: what a model expects and answers, written by its author in TOML, signed with the release.
 
-Everything in it is optional. Numbers that are no integers are decimal strings, so that no reader rounds them. This
-version carries inputs and outputs to the client as they are; the worker does not act on them yet.
+Everything in it is optional. Numbers that are no integers are decimal strings, so that no reader rounds them. What
+inputs and outputs hold is in littoral/bundle/fields.py, and what they mean for a model in littoral/bundle/task.py;
+docs/card.md has it all.
 """
 
-import tomllib
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from littoral.bundle import fields
 from littoral.bundle.manifest import Limits, Needs
 from littoral.errors import CardError
 
 MAX_CARD_BYTES = 16_384
-INPUT_KINDS = ("image", "tensor", "window")
-DECODERS = (
-    "classification",
-    "ssd",
-    "yolo",
-    "anchor-free",
-    "segmentation",
-    "embedding",
-    "keypoints",
-    "raw",
-)
+NEEDS = ("architectures", "engines", "memory_bytes", "disk_bytes", "delegate", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`inputs` and `outputs` are plain JSON values; `compare` and `tolerance_ppm` are how golden answers compare."""
+    """`inputs` and `outputs` are the author's words, checked one by one and left as they are; `compare` and
+    `tolerance_ppm` are how golden answers compare.
+    """
 
     inputs: tuple[dict[str, Any], ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
@@ -46,10 +38,7 @@ def parse(text: str) -> Card:
     """Raises CardError for anything it does not know: a misspelt limit must not be silently none."""
     if len(text.encode()) > MAX_CARD_BYTES:
         raise CardError(f"a card of over {MAX_CARD_BYTES} bytes")
-    try:
-        value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CardError(f"the card is not TOML: {error}") from error
+    value = _toml(text) if text else {}
     _only(value, ("input", "output", "limits", "needs", "golden"), "the card")
     golden = _table(value, "golden", ("compare", "tolerance_ppm"))
     compare = golden.get("compare", "tolerance")
@@ -60,28 +49,27 @@ def parse(text: str) -> Card:
         inputs=tuple(_input(entry) for entry in _list(value, "input")),
         outputs=tuple(_output(entry) for entry in _list(value, "output")),
         limits=Limits(_number(limits, "p95_us"), _number(limits, "memory_bytes")),
-        needs=_needs(_table(value, "needs", ("architectures", "engines", "memory_bytes", "disk_bytes", "delegate"))),
+        needs=_needs(_table(value, "needs", NEEDS)),
         compare=compare,
         tolerance_ppm=_number(golden, "tolerance_ppm", 20_000),
     )
 
 
 def _input(value: dict[str, Any]) -> dict[str, Any]:
-    _only(value, ("name", "kind", "colour", "resize", "mean", "scale"), "[[input]]")
-    if value.get("kind", "tensor") not in INPUT_KINDS:
-        raise CardError(f"[[input]] kind is {value['kind']!r}; it is one of {', '.join(INPUT_KINDS)}")
-    for key in ("mean", "scale"):
-        items = value.get(key, [])
-        for item in items if isinstance(items, list) else [items]:
-            _decimal(item, key)
-    return value
+    return _checked(value, "[[input]] kind", value.get("kind", "tensor"), fields.INPUTS)
 
 
 def _output(value: dict[str, Any]) -> dict[str, Any]:
-    if value.get("decoder", "raw") not in DECODERS:
-        raise CardError(f"[[output]] decoder is {value['decoder']!r}; it is one of {', '.join(DECODERS)}")
-    if any(isinstance(item, float) for item in value.values()):
-        raise CardError("[[output]] holds a float: write numbers with a point as strings")
+    return _checked(value, "[[output]] decoder", value.get("decoder", "raw"), fields.OUTPUTS)
+
+
+def _checked(value: dict[str, Any], what: str, kind: Any, known: dict[str, dict[str, fields.Field]]) -> dict[str, Any]:
+    if not isinstance(kind, str) or kind not in known:
+        raise CardError(f"{what} is {kind!r}; it is one of {', '.join(known)}")
+    try:
+        fields.read(value, known[kind])
+    except ValueError as error:
+        raise CardError(f"{what} {kind}: {error}") from error
     return value
 
 
@@ -91,22 +79,17 @@ def _needs(value: dict[str, Any]) -> Needs:
         texts[key] = value.get(key, [])
         if not isinstance(texts[key], list) or not all(isinstance(item, str) for item in texts[key]):
             raise CardError(f"[needs] {key} is a list of strings")
+    cpu = value.get("cpu", "fallback")
+    if cpu not in ("fallback", "refuse"):
+        raise CardError(f"[needs] cpu is {cpu!r}; it is fallback or refuse")
     return Needs(
         architectures=tuple(texts["architectures"]),
         engines=tuple(texts["engines"]),
         memory_bytes=_number(value, "memory_bytes"),
         disk_bytes=_number(value, "disk_bytes"),
         delegate=str(value.get("delegate", "")),
+        cpu=cpu,
     )
-
-
-def _decimal(value: Any, key: str) -> None:
-    if not isinstance(value, str):
-        raise CardError(f'[[input]] {key} holds {value!r}: write decimals as strings, "127.5"')
-    try:
-        Decimal(value)
-    except InvalidOperation as error:
-        raise CardError(f"[[input]] {key} holds {value!r}, which is no decimal") from error
 
 
 def _table(value: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -129,6 +112,15 @@ def _number(table: dict[str, Any], key: str, default: int = 0) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise CardError(f"{key} is {value!r}; it is an integer from 0 up")
     return value
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomllib  # only for a card that says something: it is half a megabyte of every worker
+
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # not TOML, too long a number, too deep
+        raise CardError(f"the card is not TOML: {error}") from error
 
 
 def _only(value: dict[str, Any], known: tuple[str, ...], where: str) -> None:

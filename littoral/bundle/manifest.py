@@ -44,7 +44,8 @@ class Needs:
     engines: tuple[str, ...] = ()  # litert, tflite
     memory_bytes: int = 0
     disk_bytes: int = 0
-    delegate: str = ""
+    delegate: str = ""  # a kind, as a device's configuration has it: edgetpu, gpu ...
+    cpu: str = "fallback"  # where there is no such delegate: run on the CPU, or refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,19 @@ def _needs(value: dict[str, Any]) -> Needs:
         memory_bytes=_number(value["memory_bytes"]),
         disk_bytes=_number(value["disk_bytes"]),
         delegate=str(value["delegate"]),
+        cpu=_choice(value.get("cpu", "fallback"), ("fallback", "refuse")),  # older ones do not have it
     )
 
 
+def _choice(value: Any, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    return str(value)
+
+
 def _golden(value: dict[str, Any]) -> Golden:
-    compare, expected = str(value["compare"]), str(value["expected"])
-    if compare not in ("tolerance", "top1") or expected not in ("given", "copied"):
-        raise ValueError(f"golden {compare!r} {expected!r}")
+    compare = _choice(value["compare"], ("tolerance", "top1"))
+    expected = _choice(value["expected"], ("given", "copied"))
     return Golden(_number(value["cases"], 1), compare, _number(value["tolerance_ppm"]), expected)
 
 

@@ -1,6 +1,10 @@
 """The card: what an author may say of a model, and that nothing misspelt is silently ignored."""
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from littoral.bundle import card
 from littoral.bundle.manifest import Limits, Needs
@@ -29,6 +33,7 @@ engines = ["litert"]
 memory_bytes = 4000000
 disk_bytes = 1000000
 delegate = "edgetpu"
+cpu = "refuse"
 
 [golden]
 compare = "top1"
@@ -39,7 +44,7 @@ tolerance_ppm = 5000
 def test_a_whole_card_is_read() -> None:
     read = card.parse(WHOLE)
     assert read.limits == Limits(20_000, 8_000_000)
-    assert read.needs == Needs(("aarch64", "x86_64"), ("litert",), 4_000_000, 1_000_000, "edgetpu")
+    assert read.needs == Needs(("aarch64", "x86_64"), ("litert",), 4_000_000, 1_000_000, "edgetpu", "refuse")
     assert (read.compare, read.tolerance_ppm) == ("top1", 5000)
     assert read.to_json()["input"][0]["name"] == "image"
     assert read.to_json()["output"] == [{"decoder": "classification", "threshold": "0.5"}]
@@ -64,14 +69,40 @@ def test_an_empty_card_makes_no_demand() -> None:
         ("[[input]]\nmean = ['many']", "decimal"),
         ("[[input]]\ncolor = 'rgb'", "color"),
         ("[[output]]\ndecoder = 'magic'", "magic"),
-        ("[[output]]\nthreshold = 0.5", "float"),
+        ("[[input]]\nmean = ['nan']", "decimal"),
+        ("[[input]]\nmean = ['1_0']", "decimal"),
+        ("[[input]]\nmean = ['1e999']", "decimal"),
+        ("[[input]]\nmean = []", "1 to"),
+        ("[[input]]\nkind = ['image']", "kind is"),
+        ("[[input]]\nkind = 'image'\ncolour = 'red'", "rgb, bgr, grey"),
+        ("[[input]]\nkind = 'image'\nhop = 5", "kind image: holds hop"),
+        ("[[input]]\nkind = 'image'\nfill = 256", "0 to 255"),
+        ("[[input]]\nkind = 'image'\nfill = true", "0 to 255"),
+        ("[[input]]\nkind = 'window'\nhop = 0", "from 1"),
+        ("[[output]]\nthreshold = 0.5", "decoder raw: holds threshold"),
+        ("[[output]]\ndecoder = 'yolo'\nthreshold = 0.5", "strings"),
+        ("[[output]]\ndecoder = 'yolo'\nthreshold = '1.5'", '"0" to "1"'),
+        ("[[output]]\ndecoder = 'yolo'\nvariant = 'v4'", "v5, v8"),
+        ("[[output]]\ndecoder = 'yolo'\ntransposed = 1", "true or false"),
+        ("[[output]]\ndecoder = 'yolo'\ntensor = -1", "from 0"),
+        ("[[output]]\ndecoder = 'yolo'\nname = 'x'", "holds name"),
         ("[needs]\nengines = 'litert'", "list"),
         ("[needs]\nram = 1", "ram"),
+        ("[needs]\ncpu = 'maybe'", "fallback or refuse"),
         ("[golden]\ncompare = 'exactly'", "exactly"),
         ("[golden", "TOML"),
         ("#" * 16_385, "bytes"),
+        ("a = " + "[" * 6_000, "TOML"),
+        ("a = " + "9" * 6_000, "TOML"),
     ],
 )
 def test_a_card_that_says_what_it_cannot_mean_is_refused(text: str, said: str) -> None:
     with pytest.raises(CardError, match=said):
+        card.parse(text)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200) | st.text('[]="\n .,inputodecrkmaf0123456789', max_size=200))
+def test_any_text_is_a_card_or_refused_by_name(text: str) -> None:
+    with contextlib.suppress(CardError):
         card.parse(text)

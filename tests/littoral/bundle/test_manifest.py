@@ -26,7 +26,7 @@ def whole(**changes: Any) -> Manifest:
         "chunk_bytes": 61_440,
         "interface": {"shapes": DIGEST, "labels": DIGEST},
         "interface_change": True,
-        "needs": Needs(("aarch64",), ("litert",), 5, 6, "edgetpu"),
+        "needs": Needs(("aarch64",), ("litert",), 5, 6, "edgetpu", "refuse"),
         "limits": Limits(1000, 2000),
         "golden": Golden(8, "top1", 0, "copied"),
         **changes,
@@ -48,6 +48,12 @@ def test_a_manifest_is_read_as_it_was_written() -> None:
     assert manifest.parse(whole().encode()) == whole()
     bare = whole(blobs={"model": Blob(DIGEST, 1, DIGEST)}, golden=None, needs=Needs(), limits=Limits())
     assert manifest.parse(bare.encode()) == bare
+
+
+def test_a_manifest_from_before_the_cpu_could_be_refused_is_read() -> None:
+    data = json.loads(whole().encode())
+    del data["needs"]["cpu"]
+    assert manifest.parse(json.dumps(data).encode()).needs.cpu == "fallback"
 
 
 def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
@@ -77,6 +83,7 @@ def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
         ("blobs.model.sha256", DIGEST.upper()),
         ("blobs.model.chunks", None),
         ("blobs.script", {"sha256": DIGEST, "length": 1, "chunks": DIGEST}),
+        ("needs.cpu", "maybe"),
         ("chunk_bytes", 0),
         ("chunk_bytes", 61_441),
         ("golden", None),
