@@ -11,7 +11,7 @@ from typing import Any
 from agent import record
 from littoral.errors import RecordError
 from littoral.names import is_name
-from littoral.wire.messages import Ending
+from littoral.wire.ending import Ending
 
 MAX_BLOCKED = 12  # (bundle, attempt) pairs kept; the record has 4 KiB
 MAX_REASON = 160  # bytes
@@ -23,7 +23,8 @@ ELLIPSIS = "…"
 class Slot:
     """One release on this device. `bundle` names its folder under releases/. memory_bytes: as its trial measured.
 
-    evidence: what its commit rests on: full, low, first; "" while it was never committed.
+    evidence: what its commit rests on: full, low, first; "" while it was never committed. threads, interpreters, cpus:
+    how it runs best here, as its trial measured (agent/runtime/engine.py, Tuning).
     """
 
     release: int
@@ -31,6 +32,9 @@ class Slot:
     version: str
     memory_bytes: int = 0
     evidence: str = ""
+    threads: int = 0
+    interpreters: int = 0
+    cpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class Update:
     version: str = ""
     floor: int = 0
     memory_bytes: int = 0
+    threads: int = 0
+    interpreters: int = 0
+    cpus: int = 0
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
@@ -72,7 +79,7 @@ class SlotRecord:
     """All that is decided about one model on this device.
 
     active: "a", "b" or "" (nothing is served). stage: "none", "committed" or "trial"; in a trial the other slot is the
-    baseline. floor: oldest release that may still be installed.
+    baseline; "local", which is never written: a file that nobody signed (agent/runtime/local.py). floor: oldest release that may still be installed.
     """
 
     model: str
@@ -99,7 +106,7 @@ class SlotRecord:
     @property
     def baseline(self) -> Slot | None:
         """The last committed release; None where nothing was ever committed."""
-        return {"committed": self.serves, "trial": self.other, "none": None}[self.stage]
+        return {"committed": self.serves, "trial": self.other}.get(self.stage)
 
     @property
     def spare(self) -> str:

@@ -1,15 +1,21 @@
-"""Golden vectors: reads them, and compares the answers of a model with those expected. Needs numpy, and runs nothing.
+"""Golden vectors: reads them, and compares the answers of a model with those expected. Runs nothing, needs no numpy.
 
 The blob holds, case by case, all inputs and then all expected outputs, raw and little-endian, in the interface's order.
 """
 
-import importlib
+import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from littoral.bundle.manifest import Golden
 from littoral.errors import GoldenError
-from littoral.tensors import Interface, Tensor
+from littoral.tensors import DTYPES, Interface, Tensor
+
+_CODES = {
+    "float32": "f", "float16": "e", "float64": "d", "bool": "?", "int8": "b", "uint8": "B", "int16": "h",
+    "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +41,34 @@ def difference_ppm(interface: Interface, answer: bytes, expected: bytes) -> int:
     The range of a quantized output is all its dtype can express; of another one, the largest magnitude expected of it
     here (1 where all are 0). What is not a number on one side only differs by everything.
     """
-    numpy = importlib.import_module("numpy")
-    worst = 0
-    for tensor, got, wanted in _outputs(interface, answer, expected):
-        a = numpy.frombuffer(got, tensor.dtype).astype("float64")
-        b = numpy.frombuffer(wanted, tensor.dtype).astype("float64")
-        if tensor.scale:
-            limits = numpy.iinfo(tensor.dtype)
-            full = float(limits.max) - float(limits.min)
-        else:
-            full = float(numpy.max(numpy.abs(b), initial=0.0)) or 1.0
-        with numpy.errstate(invalid="ignore"):
-            off = numpy.where(a == b, 0.0, numpy.abs(a - b)) / full
-        off = numpy.nan_to_num(numpy.where(numpy.isnan(a) & numpy.isnan(b), 0.0, off), nan=1.0, posinf=1.0)
-        worst = max(worst, int(float(numpy.max(off, initial=0.0)) * 1_000_000))
-    return worst
+    return max((_part_ppm(*part) for part in _outputs(interface, answer, expected)), default=0)
 
 
 def same_top1(interface: Interface, answer: bytes, expected: bytes) -> bool:
     """Whether the greatest value of the first output stands at the same place."""
-    numpy = importlib.import_module("numpy")
     tensor, got, wanted = next(_outputs(interface, answer, expected))
-    first, second = (numpy.frombuffer(data, tensor.dtype) for data in (got, wanted))
-    return int(numpy.argmax(first)) == int(numpy.argmax(second))
+    return _top(_numbers(tensor, got)) == _top(_numbers(tensor, wanted))
+
+
+def _part_ppm(tensor: Tensor, got: bytes, wanted: bytes) -> int:
+    if got == wanted:
+        return 0
+    ours, theirs = _numbers(tensor, got), _numbers(tensor, wanted)
+    if tensor.scale:
+        full = float(2 ** (8 * DTYPES[tensor.dtype]) - 1)
+    else:
+        full = float(max(map(abs, theirs))) or 1.0
+    differing = {abs(a - b) for a, b in zip(ours, theirs, strict=True) if not (a == b or (a != a and b != b))}
+    worst = max((off / full if math.isfinite(off) else 1.0 for off in differing), default=0.0)
+    return int(worst * 1_000_000) if math.isfinite(worst) else 1_000_000
+
+
+def _numbers(tensor: Tensor, data: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(data) // DTYPES[tensor.dtype]}{_CODES[tensor.dtype]}", data)
+
+
+def _top(numbers: tuple[float, ...]) -> int:
+    return max(range(len(numbers)), key=numbers.__getitem__)
 
 
 def _outputs(interface: Interface, answer: bytes, expected: bytes) -> Iterator[tuple[Tensor, bytes, bytes]]:

@@ -14,30 +14,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import control
-from agent.runtime import memory, release, trial
+from agent.runtime import memory, release, trial, tuning
 from agent.runtime.children import Child, Ended, fork
-from agent.runtime.engines import Engine
+from agent.runtime.engine import Delegate, Engine
 from agent.runtime.loop import READ, Loop, Timer
 from littoral import errors
 
 OOM_SCORE = 1000  # nothing on the device is worth less than a model nobody has seen run
+THREADS = tuning.MOST_THREADS + tuning.MOST_INTERPRETERS  # that a trial has at the same time, at most
 WIDE_BYTES = 1024 * 1024 * 1024  # of room: no model for such devices fails for want of more
 MEMORY_CODES = ("crashed", errors.ModelLoadError.code, errors.InferenceError.code, errors.NoRoomError.code)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all trials share."""
+    """What all trials share. delegate: which accelerator a release of a model runs on here; it raises
+    IncompatibleError.
+    """
 
     state: Path
     engine: Engine
     timeout_s: float
+    delegate: Callable[[str, release.Release], Delegate | None]
 
 
 @dataclass(slots=True)
 class _Running:
+    """The one trial child there is."""
+
     asked: control.Try
     found: release.Release
+    delegate: Delegate | None
     room_bytes: int
     child: Child
     end: socket.socket
@@ -80,33 +87,41 @@ class Trials:
             asked = self._queue.popleft()
             try:
                 found = release.read(self._settings.state, asked.bundle)
+                delegate = self._settings.delegate(asked.model, found)
             except errors.LittoralError as error:
                 proven = isinstance(error, errors.ManifestError)
                 self._answer(asked, trial.Report(error.code, str(error), proven))
                 continue
             try:
-                self._start(asked, found, self._room_bytes(asked.model), None)
+                self._start(asked, found, delegate, self._room_bytes(asked.model), None)
             except OSError as error:
                 reason = f"no trial child can be made: {error}"
                 self._answer(asked, trial.Report(errors.NoRoomError.code, reason, False))
 
-    def _start(self, asked: control.Try, found: release.Release, room_bytes: int, before: trial.Report | None) -> None:
+    def _start(
+        self,
+        asked: control.Try,
+        found: release.Release,
+        delegate: Delegate | None,
+        room_bytes: int,
+        before: trial.Report | None,
+    ) -> None:
         engine = self._settings.engine
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here.setblocking(False)
         cpu_s = math.ceil(self._settings.timeout_s)
-        address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes
+        address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes(THREADS)
 
         def body() -> None:
             resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
             resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-            trial.run(there, engine, found, room_bytes)
+            trial.run(there, engine, found, delegate, room_bytes)
 
         child = fork(body, {there.fileno()}, OOM_SCORE)
         there.close()
         timer = self._loop.call_in(self._settings.timeout_s, self._too_late)
         rss_bytes = memory.status("VmRSS")
-        self._running = _Running(asked, found, room_bytes, child, here, timer, rss_bytes, before)
+        self._running = _Running(asked, found, delegate, room_bytes, child, here, timer, rss_bytes, before)
         self._loop.watch(child.pidfd, READ, self._on_end)
 
     def _too_late(self) -> None:
@@ -128,7 +143,7 @@ class Trials:
         running.end.close()
         self._running = None
         if running.before is None and running.room_bytes < WIDE_BYTES and report.code in MEMORY_CODES:
-            self._start(running.asked, running.found, WIDE_BYTES, report)
+            self._start(running.asked, running.found, running.delegate, WIDE_BYTES, report)
             return
         self._answer(running.asked, _judged(running.before, report))
         self._next()

@@ -107,7 +107,8 @@ class PlanStep(Step):
         engine = greeting.engine.split()[0] if greeting else ""
         if needs.engines and engine and engine not in needs.engines:
             raise errors.IncompatibleError(f"it needs the engine {' or '.join(needs.engines)}; here it is {engine}")
-        if needs.delegate:
+        kinds = {each.kind for each in self.rooms.config.delegates.values()}
+        if needs.delegate and needs.cpu == "refuse" and needs.delegate not in kinds:
             raise errors.IncompatibleError(f"it needs a {needs.delegate} delegate; none is configured here")
 
     def _check_room(self, found: Manifest) -> None:

@@ -236,7 +236,15 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
     )
     if record.stage == "trial":
         return replace(record, update=update)
-    slot = Slot(update.release, update.bundle, update.version, update.memory_bytes)
+    slot = Slot(
+        release=update.release,
+        bundle=update.bundle,
+        version=update.version,
+        memory_bytes=update.memory_bytes,
+        threads=update.threads,
+        interpreters=update.interpreters,
+        cpus=update.cpus,
+    )
     spare = record.spare
     return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)
 

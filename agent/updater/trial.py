@@ -11,6 +11,7 @@ from littoral import errors
 
 APPLY_TIMEOUT_S = 120.0
 # What a load can end in that is the release's own fault; want of memory, a slow device or a bad disk are not.
+MEASURED = ("memory_bytes", "threads", "interpreters", "cpus")  # by the self-test, for the slot
 PROVEN = frozenset({errors.ModelLoadError.code, "crashed"})
 
 
@@ -47,8 +48,10 @@ class SelfTestStep(Step):
             outcome = Outcome.BAD if tried.proven else Outcome.REFUSED
             return Result(outcome, tried.code, tried.reason, facts=dict(tried.facts))
         text = f"self-test passed: {tried.facts.get('invoke_p50_us', 0)} us, {tried.facts.get('memory_bytes', 0)} bytes"
+        if tried.reason:
+            text += f"; {tried.reason}"
         self.rooms.tell("tested", self.record.model, self.update.release, text, dict(tried.facts))
-        return Result(Outcome.DONE, learned={"memory_bytes": tried.facts.get("memory_bytes", 0)})
+        return Result(Outcome.DONE, learned={name: tried.facts.get(name, 0) for name in MEASURED})
 
 
 class ReadyStep(Step):

@@ -41,12 +41,21 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     facts = {f"a-number-of-name-{n}": 2**53 for n in range(16)}
     value = SlotRecord(
         "m" * 63,
-        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first"),
-        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first"),
+        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64),
+        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64),
         active="a",
         stage="committed",
         floor=2**53,
-        update=Update(2**53, "b" * 64, 999, 2**53, "probation", version="v" * 64, floor=2**53, boot="b" * 36),
+        update=Update(
+            *(2**53, "b" * 64, 999, 2**53, "probation"),
+            version="v" * 64,
+            floor=2**53,
+            boot="b" * 36,
+            memory_bytes=2**53,
+            threads=64,
+            interpreters=64,
+            cpus=2**64,
+        ),
         last=Ending(2**53, "b" * 64, 999, "rolled-back", "golden-mismatch", "r" * 500, facts, 2**40),
     )
     for number in range(20):
@@ -73,6 +82,19 @@ def test_a_higher_attempt_is_not_blocked() -> None:
     assert value.blocks(B.bundle, 1) is not None
     assert value.blocks(B.bundle, 2) is not None
     assert value.blocks(B.bundle, 3) is None
+
+
+def test_a_record_from_before_slots_were_tuned_is_read(path: Path) -> None:
+    slots.write(path, SlotRecord("cats", a=A, active="a", stage="committed", update=Update(2, B.bundle, 1, 7, "plan")))
+    found = record.read(path)
+    assert found is not None
+    for part in (found[1]["a"], found[1]["update"]):
+        for name in ("threads", "interpreters", "cpus"):
+            del part[name]
+    record.write(path, found[1])
+    value = slots.read(path)
+    assert value is not None
+    assert value.a == A
 
 
 def test_a_record_of_another_form_is_a_named_error(path: Path) -> None:

@@ -44,7 +44,8 @@ def tried(make: MakeDevice, content: bytes, **more: object) -> control.Tried:
 def test_a_good_release_passes_and_is_measured(scripted_device: MakeDevice) -> None:
     told = tried(scripted_device, scripted.model(answer=2))
     assert (told.code, told.reason, told.proven) == ("", "", False)
-    assert set(told.facts) == {"load_us", "invoke_p50_us", "invoke_p95_us", "memory_bytes"}
+    times = {"load_us", "invoke_p50_us", "invoke_p95_us"}
+    assert set(told.facts) == {*times, "memory_bytes", "threads", "interpreters", "cpus"}
 
 
 @pytest.mark.parametrize(

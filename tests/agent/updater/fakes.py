@@ -112,7 +112,7 @@ class FakeRuntime:
     def send(self, message: control.Message) -> bool:
         if isinstance(message, control.Try):
             code, proven = self.fails.get(message.bundle, ("", False))
-            facts = {"memory_bytes": 1000, "invoke_p50_us": 5}
+            facts = {"memory_bytes": 1000, "invoke_p50_us": 5, "threads": 2, "interpreters": 1, "cpus": 12}
             self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
         elif isinstance(message, control.Apply):
             self.said.append(self._apply(message.model))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import control, fsio, record, slots
-from agent.config import Config, Probation
+from agent.config import Config, Delegate, Probation
 from agent.config import Updates as Settings
 from agent.slots import SlotRecord
 from agent.updater.machine import Moment, State
@@ -112,6 +112,25 @@ def test_a_first_release_is_committed_after_one_canary_answer(device: Device, fi
     assert device.world.kinds() == ["update-started", "fetched", "tested", "activated", "committed"]
 
 
+def test_what_the_self_test_measured_is_kept_in_the_slot(device: Device, first: Release) -> None:
+    slot = device.record.serves
+    assert slot is not None
+    assert (slot.memory_bytes, slot.threads, slot.interpreters, slot.cpus) == (1000, 2, 1, 12)
+
+
+def test_a_release_that_may_run_on_the_cpu_needs_no_delegate(device: Device, first: Release) -> None:
+    second = device.world.add(make_release(2, needs=Needs(delegate="edgetpu")))
+    device.want(second.want())
+    device.until(State.PROBATION)
+
+
+def test_a_release_that_refuses_the_cpu_is_taken_where_its_delegate_is(device: Device, first: Release) -> None:
+    device.config.delegates["coral"] = Delegate("edgetpu", "/usr/lib/libedgetpu.so.1")
+    second = device.world.add(make_release(2, needs=Needs(delegate="edgetpu", cpu="refuse")))
+    device.want(second.want())
+    device.until(State.PROBATION)
+
+
 def test_a_good_release_is_committed_with_full_evidence(device: Device, first: Release) -> None:
     second = device.world.add(make_release(2, floor=1))
     device.want(second.want())
@@ -204,7 +223,7 @@ def test_a_baseline_that_cannot_be_served_is_stuck_until_it_can(device: Device, 
     [
         (make_release(2, needs=Needs(architectures=("armv7l",))), "incompatible"),
         (make_release(2, needs=Needs(engines=("tflite",))), "incompatible"),
-        (make_release(2, needs=Needs(delegate="edgetpu")), "incompatible"),
+        (make_release(2, needs=Needs(delegate="edgetpu", cpu="refuse")), "incompatible"),
         (make_release(2, needs=Needs(memory_bytes=10**12)), "no-room"),
         (make_release(2, needs=Needs(disk_bytes=10**15)), "no-room"),
     ],
