@@ -131,8 +131,13 @@ class PictureError(QueryError):
 
 
 class BusyError(QueryError):
-    """The queue is full; nothing was run."""
+    """The queue is full; nothing was run.
 
+    Attributes:
+        retry_after_s: when to come again, where the runtime said so.
+    """
+
+    retry_after_s: float | None = None
     code = "busy"
     default_remedy = "Ask again later, or ask less often."
 

@@ -1,10 +1,9 @@
-"""`littoral` against a real host: with models that do what their bytes say, and once with a real one."""
+"""`littoral infer` against a real host: with models that do what their bytes say, and once with a real one."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +12,15 @@ import pytest
 from PIL import Image
 
 from examples.demo import assets
-from littoral import cli, client
 from tests.agent.runtime import scripted
-from tests.agent.runtime.device import REAL_HOST, SCRIPTED_HOST, Device, engine_under_test
-
-
-@pytest.fixture
-def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    made = Device(tmp_path, SCRIPTED_HOST, {})
-    monkeypatch.setenv("LITTORAL_SOCKET", str(made.socket))
-    yield made
-    made.stop()
+from tests.agent.runtime.device import REAL_HOST, Device, engine_under_test
+from tests.littoral.cli.commands import run
 
 
 def serve(device: Device, labels: bytes = b"", **model: Any) -> None:
     device.record("m", device.add("m", 4, scripted.model(**model), labels=labels))
     device.start()
     device.client("m")
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
-    status = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-# --- models -----------------------------------------------------------------------------------------------------
-
-
-def test_models_are_listed_for_people_and_for_programs(device: Device, capsys: pytest.CaptureFixture[str]) -> None:
-    device.record("empty", None, active="")
-    serve(device)
-    status, out, _ = run(capsys, "models")
-    assert status == 0
-    assert "m  release 4 (v4), committed, scripted 1" in out
-    assert "inputs: in uint8[4]" in out
-    assert "empty  serves no release" in out
-    status, out, _ = run(capsys, "models", "--json")
-    assert status == 0
-    assert [entry["model"] for entry in json.loads(out)] == ["empty", "m"]
-
-
-def test_without_a_runtime_the_status_is_1_and_the_error_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, out, err = run(capsys, "models", "--socket", tmp_path / "none.sock")
-    assert (status, out) == (1, "")
-    assert "littoral: unreachable:" in err
 
 
 # --- arrays -----------------------------------------------------------------------------------------------------
@@ -199,12 +160,3 @@ def test_a_real_classifier_knows_the_cat(tmp_path: Path, capsys: pytest.CaptureF
         device.stop()
     assert status == 0
     assert json.loads(out)["top"][0]["label"] == "cat"
-
-
-def test_ctrl_c_ends_it_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(_socket: str | None) -> list[dict[str, Any]]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(client, "models", interrupted)
-    assert cli.main(["models"]) == 130
-    assert capsys.readouterr() == ("", "")

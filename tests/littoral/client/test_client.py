@@ -1,4 +1,4 @@
-"""The client against a real host, with models that do what their bytes say (tests/agent/runtime/scripted.py)."""
+"""The client against the real host and against the fake server: one of them may not be kinder than the other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from littoral.client import Client
 from littoral.tensors import Tensor
 from littoral.wire import query
 from tests.agent.runtime import scripted
-from tests.agent.runtime.device import ROOT, SCRIPTED_HOST, Agent, Device, until
+from tests.agent.runtime.device import ROOT, until
+from tests.littoral.client.sides import Side
 
 QUESTION = b"\x00\x01\x02\x03"
 INT8: dict[str, Any] = {
@@ -27,37 +28,12 @@ INT8: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Device]:
-    made = Device(tmp_path, SCRIPTED_HOST, {})
-    yield made
-    made.stop()
-
-
-def serve(device: Device, *models: bytes, labels: tuple[bytes, ...] = ()) -> Agent:
-    """Starts the host; release 1 is served, and each call of `switch` goes to the next."""
-    slots = [
-        device.add("m", n, content, labels=labels[n - 1] if labels else b"") for n, content in enumerate(models, 1)
-    ]
-    device.record("m", slots[0], slots[1] if len(slots) > 1 else None)
-    device.start()
-    return device.agent()
-
-
-def switch(device: Device, agent: Agent, *models: bytes, labels: tuple[bytes, ...] = ()) -> None:
-    slots = [
-        device.add("m", n, content, labels=labels[n - 1] if labels else b"") for n, content in enumerate(models, 1)
-    ]
-    device.record("m", slots[0], slots[1], active="b")
-    agent.apply("m", 2)
-
-
 # --- what may be given ------------------------------------------------------------------------------------------
 
 
-def test_raw_bytes_are_answered_with_bytes(device: Device) -> None:
-    serve(device, scripted.model(answer=1))
-    answer = device.client("m").infer(QUESTION)
+def test_raw_bytes_are_answered_with_bytes(side: Side) -> None:
+    side.serve(scripted.model(answer=1))
+    answer = side.client().infer(QUESTION)
     assert answer.data == b"\1\2\3\4"
     assert answer.outputs == {"out": b"\1\2\3\4"}
     assert (answer.release, answer.stage) == (1, query.Stage.COMMITTED)
@@ -66,22 +42,22 @@ def test_raw_bytes_are_answered_with_bytes(device: Device) -> None:
 @pytest.mark.parametrize(
     "given", [bytearray(QUESTION), memoryview(QUESTION), {"in": QUESTION}, {"in": bytearray(QUESTION)}]
 )
-def test_any_bytes_will_do(device: Device, given: Any) -> None:
-    serve(device, scripted.model(answer=1))
-    assert device.client("m").infer(given).data == b"\1\2\3\4"
+def test_any_bytes_will_do(side: Side, given: Any) -> None:
+    side.serve(scripted.model(answer=1))
+    assert side.client().infer(given).data == b"\1\2\3\4"
 
 
-def test_arrays_are_answered_with_arrays_of_the_tensors_shape(device: Device) -> None:
-    serve(device, scripted.model(answer=1, outputs=[["out", "int16", [2, 1], 0.0, 0]]))
-    answer = device.client("m").infer({"in": np.array([0, 1, 2, 3], "uint8")})
+def test_arrays_are_answered_with_arrays_of_the_tensors_shape(side: Side) -> None:
+    side.serve(scripted.model(answer=1, outputs=[["out", "int16", [2, 1], 0.0, 0]]))
+    answer = side.client().infer({"in": np.array([0, 1, 2, 3], "uint8")})
     assert answer.outputs["out"].dtype == np.int16
     assert answer.outputs["out"].tolist() == [[0x0201], [0x0403]]
 
 
-def test_several_inputs_go_by_their_names_and_several_outputs_come_by_theirs(device: Device) -> None:
+def test_several_inputs_go_by_their_names_and_several_outputs_come_by_theirs(side: Side) -> None:
     two = [["a", "uint8", [2], 0.0, 0], ["b", "uint8", [2], 0.0, 0]]
-    serve(device, scripted.model(inputs=two, outputs=[["x", "uint8", [3], 0.0, 0], ["y", "uint8", [1], 0.0, 0]]))
-    answer = device.client("m").infer({"b": b"\3\4", "a": b"\1\2"})
+    side.serve(scripted.model(inputs=two, outputs=[["x", "uint8", [3], 0.0, 0], ["y", "uint8", [1], 0.0, 0]]))
+    answer = side.client().infer({"b": b"\3\4", "a": b"\1\2"})
     assert answer.outputs == {"x": b"\1\2\3", "y": b"\4"}
 
 
@@ -99,24 +75,24 @@ def test_several_inputs_go_by_their_names_and_several_outputs_come_by_theirs(dev
     ],
 )
 def test_wrong_inputs_are_named_and_the_next_question_is_answered(
-    device: Device, given: Any, error: type[Exception], match: str
+    side: Side, given: Any, error: type[Exception], match: str
 ) -> None:
-    serve(device, scripted.model(**INT8))
-    asking = device.client("m")
+    side.serve(scripted.model(**INT8))
+    asking = side.client()
     with pytest.raises(error, match=match):
         asking.infer(given)
     assert asking.infer(QUESTION).data == QUESTION
 
 
-def test_numbers_in_the_other_byte_order_are_refused(device: Device) -> None:
-    serve(device, scripted.model(inputs=[["in", "int16", [2], 0.0, 0]]))
+def test_numbers_in_the_other_byte_order_are_refused(side: Side) -> None:
+    side.serve(scripted.model(inputs=[["in", "int16", [2], 0.0, 0]]))
     with pytest.raises(errors.WrongDtypeError, match=">i2"):
-        device.client("m").infer({"in": np.zeros(2, ">i2")})
+        side.client().infer({"in": np.zeros(2, ">i2")})
 
 
-def test_real_values_are_quantized_and_come_back_real_when_asked(device: Device) -> None:
-    serve(device, scripted.model(**INT8))
-    answer = device.client("m").infer({"in": np.array([[0, 1, -1, 1000]], "float32")}, quantize=True)
+def test_real_values_are_quantized_and_come_back_real_when_asked(side: Side) -> None:
+    side.serve(scripted.model(**INT8))
+    answer = side.client().infer({"in": np.array([[0, 1, -1, 1000]], "float32")}, quantize=True)
     stored = [10, 12, 8, 127]
     assert np.frombuffer(answer.data, "int8").tolist() == stored
     assert answer.outputs["out"].tolist() == [[(value + 8) * 0.25 for value in stored]]
@@ -132,12 +108,12 @@ def test_halves_are_rounded_away_from_zero_and_what_does_not_fit_is_clipped() ->
 # --- switches ---------------------------------------------------------------------------------------------------
 
 
-def test_a_switch_within_one_interface_is_seen_in_the_answers_release_only(device: Device) -> None:
+def test_a_switch_within_one_interface_is_seen_in_the_answers_release_only(side: Side) -> None:
     models = scripted.model(answer=1), scripted.model(answer=2)
-    agent = serve(device, *models)
-    asking = device.client("m")
+    side.serve(*models)
+    asking = side.client()
     assert asking.infer(QUESTION).release == 1
-    switch(device, agent, *models)
+    side.switch(2)
     answer = asking.infer(QUESTION)
     assert (answer.release, answer.data) == (2, b"\2\3\4\5")
 
@@ -145,25 +121,25 @@ def test_a_switch_within_one_interface_is_seen_in_the_answers_release_only(devic
 REQUANTIZED: dict[str, Any] = {**INT8, "inputs": [["in", "int8", [1, 4], 0.25, 0]]}
 
 
-def test_real_values_are_quantized_anew_for_a_new_quantization(device: Device) -> None:
+def test_real_values_are_quantized_anew_for_a_new_quantization(side: Side) -> None:
     models = scripted.model(**INT8), scripted.model(**REQUANTIZED)
-    agent = serve(device, *models)
-    asking = device.client("m")
+    side.serve(*models)
+    asking = side.client()
     real = {"in": np.array([[0, 1, 2, 3]], "float32")}
     assert np.frombuffer(asking.infer(real, quantize=True).data, "int8").tolist() == [10, 12, 14, 16]
-    switch(device, agent, *models)
+    side.switch(2)
     answer = asking.infer(real, quantize=True)
     assert np.frombuffer(answer.data, "int8").tolist() == [0, 4, 8, 12]
     assert answer.release == asking.release == 2
 
 
 @pytest.mark.parametrize("given", [QUESTION, {"in": np.zeros((1, 4), "int8")}], ids=["bytes", "stored values"])
-def test_what_was_quantized_for_the_old_release_is_never_misread(device: Device, given: Any) -> None:
+def test_what_was_quantized_for_the_old_release_is_never_misread(side: Side, given: Any) -> None:
     models = scripted.model(**INT8), scripted.model(**REQUANTIZED)
-    agent = serve(device, *models)
-    asking = device.client("m")
+    side.serve(*models)
+    asking = side.client()
     asking.infer(given)
-    switch(device, agent, *models)
+    side.switch(2)
     with pytest.raises(errors.StaleInterfaceError, match="quantization") as raised:
         asking.infer(given)
     assert raised.value.interface is not None
@@ -171,22 +147,22 @@ def test_what_was_quantized_for_the_old_release_is_never_misread(device: Device,
     assert asking.infer(given).release == 2  # the app has been told: this is made for the new one
 
 
-def test_a_change_of_shapes_is_always_told_to_the_app(device: Device) -> None:
+def test_a_change_of_shapes_is_always_told_to_the_app(side: Side) -> None:
     models = scripted.model(**INT8), scripted.model(**{**INT8, "inputs": [["in", "int8", [2, 2], 0.5, 10]]})
-    agent = serve(device, *models)
-    asking = device.client("m")
-    switch(device, agent, *models)
+    side.serve(*models)
+    asking = side.client()
+    side.switch(2)
     with pytest.raises(errors.StaleInterfaceError, match="shapes or labels"):
         asking.infer({"in": np.zeros((1, 4), "float32")}, quantize=True)
     assert asking.infer({"in": np.zeros((2, 2), "float32")}, quantize=True).release == 2
 
 
-def test_a_change_of_labels_is_always_told_to_the_app(device: Device) -> None:
+def test_a_change_of_labels_is_always_told_to_the_app(side: Side) -> None:
     models, labels = (scripted.model(**INT8), scripted.model(answer=1, **INT8)), (b"cat\n", b"dog\n")
-    agent = serve(device, *models, labels=labels)
-    asking = device.client("m")
+    side.serve(*models, labels=labels)
+    asking = side.client()
     assert asking.labels == ("cat",)
-    switch(device, agent, *models, labels=labels)
+    side.switch(2)
     with pytest.raises(errors.StaleInterfaceError):
         asking.infer({"in": np.zeros((1, 4), "float32")}, quantize=True)
     assert asking.labels == ("dog",)
@@ -195,29 +171,24 @@ def test_a_change_of_labels_is_always_told_to_the_app(device: Device) -> None:
 # --- when the runtime goes away ---------------------------------------------------------------------------------
 
 
-def test_a_client_reconnects_when_the_runtime_is_back_and_asks_again(device: Device) -> None:
-    serve(device, scripted.model(answer=1))
-    asking = device.client("m")
+def test_a_client_reconnects_when_the_runtime_is_back_and_asks_again(side: Side) -> None:
+    side.serve(scripted.model(answer=1))
+    asking = side.client()
     asking.infer(QUESTION)
-    assert device.process is not None
-    device.process.kill()
-    device.process.wait()
+    side.kill()
     answers: list[client.Answer] = []
     thread = threading.Thread(target=lambda: answers.append(asking.infer(QUESTION)))
     thread.start()
-    device.start()
+    side.revive()
     thread.join()
     assert answers[0].data == b"\1\2\3\4"
 
 
-def test_a_new_interface_after_a_restart_is_told_as_well(device: Device) -> None:
-    serve(device, scripted.model(**INT8))
-    asking = device.client("m")
-    assert device.process is not None
-    device.process.kill()
-    device.process.wait()
-    device.record("m", device.add("m", 2, scripted.model(**REQUANTIZED)))
-    device.start()
+def test_a_new_interface_after_a_restart_is_told_as_well(side: Side) -> None:
+    side.serve(scripted.model(**INT8), scripted.model(**REQUANTIZED))
+    asking = side.client()
+    side.kill()
+    side.revive(2)
     with pytest.raises(errors.StaleInterfaceError):
         asking.infer(QUESTION)
     assert asking.infer(QUESTION).release == 2
@@ -231,29 +202,27 @@ def test_without_a_runtime_the_first_contact_fails_at_once(tmp_path: Path) -> No
             ask(tmp_path / "query.sock")
 
 
-def test_a_runtime_that_does_not_come_back_in_time_is_unreachable(device: Device) -> None:
-    serve(device, scripted.model())
-    asking = device.client("m")
-    assert device.process is not None
-    device.process.kill()
-    device.process.wait()
+def test_a_runtime_that_does_not_come_back_in_time_is_unreachable(side: Side) -> None:
+    side.serve(scripted.model())
+    asking = side.client()
+    side.kill()
     with pytest.raises(errors.UnreachableError):
         asking.infer(QUESTION, timeout_s=0.2)
-    device.start()
+    side.revive()
     assert asking.infer(QUESTION).data == QUESTION
 
 
-def test_an_answer_that_does_not_come_in_time_is_a_named_error_and_is_not_taken_for_the_next(device: Device) -> None:
-    serve(device, scripted.model(answer=1, delay_ms=300))
-    asking = device.client("m")
+def test_an_answer_that_does_not_come_in_time_is_a_named_error_and_is_not_taken_for_the_next(side: Side) -> None:
+    side.serve(scripted.model(answer=1, delay_ms=300))
+    asking = side.client()
     with pytest.raises(errors.DeadlineError):
         asking.infer(QUESTION, timeout_s=0.05)
     assert asking.infer(b"\5\5\5\5").data == b"\6\6\6\6"
 
 
-def test_a_closed_client_connects_anew(device: Device) -> None:
-    serve(device, scripted.model())
-    asking = device.client("m")
+def test_a_closed_client_connects_anew(side: Side) -> None:
+    side.serve(scripted.model())
+    asking = side.client()
     asking.close()
     assert asking.infer(QUESTION).data == QUESTION
 
@@ -284,7 +253,7 @@ def impostor(path: Path, behave: Callable[[socket.socket], object]) -> threading
         (query.json_frame(query.Kind.WELCOME, {"model": "m"}), errors.ProtocolError),
         (query.json_frame(query.Kind.INFO, {}), errors.ProtocolError),
         (b"", errors.UnreachableError),
-        (query.error(errors.BusyError("full"), retry_after_ms=5), errors.BusyError),
+        (query.error(errors.BusyError("full"), retry_after_ms=60_000), errors.BusyError),
     ],
     ids=["another protocol", "half a welcome", "another kind", "nothing", "busy"],
 )
@@ -317,11 +286,11 @@ def test_a_socket_path_too_long_is_a_named_error() -> None:
         Client("m", "/" + "x" * 120)
 
 
-def test_the_client_imports_nothing_but_python(device: Device) -> None:
-    serve(device, scripted.model(answer=1))
+def test_the_client_imports_nothing_but_python(side: Side) -> None:
+    side.serve(scripted.model(answer=1))
     code = (
         "import sys; from littoral.client import Client; "
-        f"print(Client('m', {str(device.socket)!r}).infer(bytes(4)).data); "
+        f"print(Client('m', {str(side.socket)!r}).infer(bytes(4)).data); "
         "print(any(name.split('.')[0] in ('numpy', 'PIL') for name in sys.modules))"
     )
     ran = subprocess.run(
@@ -332,11 +301,13 @@ def test_the_client_imports_nothing_but_python(device: Device) -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(client.__all__) == [
-        "Answer", "Array", "Client", "default_socket", "dequantize", "models", "quantize", "stats",
+        "Answer", "Array", "Box", "Class", "Client", "Detection", "Format", "Mask", "Picture", "Point", "Pose",
+        "ResultKind", "Share", "Slot", "Stage", "Subscription", "default_socket", "dequantize", "models", "quantize",
+        "stats", "subscribe",
     ]  # fmt: skip
 
 
-def test_stats_grow_with_the_answers(device: Device) -> None:
-    serve(device, scripted.model())
-    device.client("m").infer(QUESTION)
-    until(lambda: client.stats(device.socket)["m"]["answers"] == 1, "the answer to be counted")
+def test_stats_grow_with_the_answers(side: Side) -> None:
+    side.serve(scripted.model())
+    side.client().infer(QUESTION)
+    until(lambda: client.stats(side.socket)["m"]["answers"] == 1, "the answer to be counted")
