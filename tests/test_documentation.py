@@ -11,9 +11,12 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 from fastapi.routing import APIRoute
+from PIL import Image
 
 from agent import config
+from bench.__main__ import parser as bench_parser
 from examples.demo.assets import ensure
+from examples.demo.fleet import CARD
 from fleet.api import app
 from fleet.ingest import _TAKERS as TAKERS
 from littoral import errors
@@ -127,7 +130,8 @@ def code_of(path: Path) -> list[str]:
 
 
 def test_documents_name_no_option_that_does_not_exist() -> None:
-    known = {"--help", "--once", "--tflite", "--upgrade"}
+    known = {"--help", "--long", "--once", "--tflite", "--upgrade"}
+    known |= {option for action in bench_parser()._actions for option in action.option_strings}
     for program in command_reference.PROGRAMS:
         for parser in every_parser(command_reference.parser_of(program)):
             known |= {option for action in parser._actions for option in action.option_strings}
@@ -157,6 +161,8 @@ def toml(value: Any) -> str:
     """A default as agent.toml would say it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(toml(each) for each in value)}]"
     return f'"{value}"' if isinstance(value, str | Path) else repr(value)
 
 
@@ -171,8 +177,11 @@ def defaults(cls: Any) -> dict[str, str]:
 
 def test_every_setting_is_documented_with_its_default_and_no_other() -> None:
     parts = sections(sections(text_of("docs/settings.md"))["agent.toml"], "###")
-    wanted = {"Top level": defaults(config.Config)}
-    wanted |= {f"[{name}]": defaults(cls) for name, cls in config.SECTIONS.items()}
+    tables = {f"[{name}]": cls for name, cls in config.SECTIONS.items()}
+    tables |= {"[models.NAME]": config.Model, "[[access]]": config.Access, "[delegates.NAME]": config.Delegate}
+    wanted = {head: defaults(cls) for head, cls in tables.items()}
+    top = defaults(config.Config)
+    wanted["Top level"] = {name: top[name] for name in top if not any(f"[{name}" in head for head in tables)}
     found = {head: {row[0].strip("`"): row[1].strip("`") for row in rows(body)} for head, body in parts.items()}
     assert found == wanted
 
@@ -388,14 +397,21 @@ def test_the_python_of_the_readme_asks_a_model(
     state = tmp_path / "device"
     state.mkdir()
     device = Device(state, REAL_HOST, {})
-    device.record("classifier", device.add("classifier", 7, ensure().classifier.read_bytes()))
+    assets = ensure()
+    labels = "".join(f"{label}\n" for label in assets.labels).encode()
+    slot = device.add("classifier", 7, assets.classifier.read_bytes(), labels=labels, card=CARD.encode())
+    device.record("classifier", slot)
+    with Image.open(assets.photos["cat"]) as photograph:
+        photograph.convert("RGB").save(tmp_path / "photograph.jpg")
     device.start()
     try:
         monkeypatch.chdir(tmp_path)
         exec(example("README.md", "python"), {})
     finally:
         device.stop()
-    assert "release 7 says" in capsys.readouterr().out
+    best = capsys.readouterr().out.splitlines()[0]
+    assert best.startswith("cat ")
+    assert best.endswith(", says release 7")
 
 
 def test_the_card_in_the_documents_is_one_and_holds_every_part_of_a_card() -> None:
