@@ -11,6 +11,7 @@ from typing import Any
 from agent import config as configs
 from agent import slots
 from littoral import __version__, client
+from littoral.client import info
 from littoral.errors import ConfigError, LittoralError, UnknownModelError
 
 DEFAULT_CONFIG = "/var/lib/littoral/agent.toml"
@@ -82,12 +83,16 @@ def _run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     config = configs.read(args.config)
     records = [_record(config, name) for name in slots.names(config.state)]
-    answering = _answering(config)
+    answering, runtime = _answering(config), _runtime(config)
     if args.json:
         models = {record.model: _facts(record) for record in records}
-        print(json.dumps({"device": config.device, "models": models, "answering": answering}, indent=2))
+        status = {"device": config.device, "models": models, "answering": answering, "runtime": runtime}
+        print(json.dumps(status, indent=2))
         return 0
     print(f"device {config.device}")
+    if runtime is not None:
+        slower = f"; slower than it should be: {runtime['degraded']}" if runtime["degraded"] else ""
+        print(f"  engine {runtime['engine']}{slower}")
     for record in records:
         print(f"  {record.model}: {_sentence(record)}")
         serves = record.serves
@@ -104,6 +109,14 @@ def _answering(config: configs.Config) -> dict[str, int] | None:
     """Release by model that the runtime serves now (0: none); None where it does not answer."""
     try:
         return {entry["model"]: entry["release"] for entry in client.models(str(config.query_socket))}
+    except LittoralError:
+        return None
+
+
+def _runtime(config: configs.Config) -> dict[str, Any] | None:
+    """The engine, and why it is slower than it should be; None where the runtime does not answer."""
+    try:
+        return info.runtime(str(config.query_socket))
     except LittoralError:
         return None
 

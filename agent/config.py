@@ -5,15 +5,27 @@ docs/settings.md describes every setting; a test compares it with the classes he
 
 import math
 import re
-import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from littoral.errors import ConfigError
 from littoral.names import check_name
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
 _MODE = re.compile(r"0?[0-7]{3}")
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list of texts",
+    dict: "a table of texts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +41,58 @@ class Broker:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
+    """How models are served."""
+
     engine: str = "auto"  # auto, litert, tflite
-    memory_budget_bytes: int = 0  # for all models together; 0: half of the machine's memory
+    memory_budget_bytes: int = 0  # for all models together; 0: half of the machine's memory, or of its cgroup's
     vouch_grace_s: float = 10.0  # how long a trial is served while the agent is away
     hello_timeout_s: float = 5.0
     max_connections: int = 256
     trial_timeout_s: float = 60.0
     queue_per_connection: int = 64  # requests read ahead of one connection before it has to wait
     socket_mode: str = "0660"
+    idle_unload_s: float = 0.0  # a model that nobody asks for so long is unloaded until somebody does; 0: never
+    queue_bytes: int = 16 * 1024 * 1024  # of requests that wait in one worker; beyond them clients are told `busy`
+    max_connections_per_user: int = 64
+    max_shares: int = 8  # shared memories of one connection
+    max_share_bytes: int = 64 * 1024 * 1024  # all shared memories of one connection together
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """How one model is treated on this device: a table [models.NAME]."""
+
+    pinned: bool = False  # it is never unloaded for being idle, or to make room
+    priority: int = 0  # an idle model makes room for one of its own priority or a higher one
+    idle_unload_s: float = 0.0  # left out: as [runtime] says
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use which models, and how much: a table [[access]]. The first that names a caller and a model counts."""
+
+    models: tuple[str, ...] = ("*",)
+    users: tuple[str, ...] = ()  # names or numbers; with no users and no groups, everybody
+    groups: tuple[str, ...] = ()
+    requests_per_s: float = 0.0  # of one user to one model; 0: as many as he likes
+    max_frame_bytes: int = 0  # 0: what the model takes
+
+
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """An accelerator of this device: a table [delegates.NAME]."""
+
+    kind: str = ""  # what a card may ask for; empty: its name here
+    path: str = ""  # the delegate's library
+    options: dict[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = ()  # that run on it unasked
+    exclusive: bool = True  # only one process may have it open
 
 
 @dataclass(frozen=True, slots=True)
 class Updates:
+    """How releases are fetched and tried."""
+
     window_chunks: int = 8  # chunks asked for at the same time
     max_bytes_per_s: int = 0  # 0: as fast as the link
     answer_timeout_s: float = 10.0  # a broker that is silent for longer gave no answer
@@ -52,6 +104,8 @@ class Updates:
 
 @dataclass(frozen=True, slots=True)
 class Probation:
+    """How long a trial is watched."""
+
     healthy_s: float = 600.0
     answers: int = 100
     longest_s: float = 86_400.0  # commits with evidence low when too few answers came by then
@@ -60,6 +114,8 @@ class Probation:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
+    """What the fleet server is told."""
+
     metrics_s: float = 60.0
     outbox_events: int = 10_000
 
@@ -79,6 +135,13 @@ class Config:
     updates: Updates = Updates()
     probation: Probation = Probation()
     reports: Reports = Reports()
+    models: dict[str, Model] = field(default_factory=dict)
+    access: tuple[Access, ...] = ()
+    delegates: dict[str, Delegate] = field(default_factory=dict)
+
+    def model(self, name: str) -> Model:
+        """How this model is treated."""
+        return self.models.get(name) or Model(idle_unload_s=self.runtime.idle_unload_s)
 
     @property
     def identity(self) -> Path:
@@ -93,11 +156,14 @@ SECTIONS: dict[str, Any] = {
     "probation": Probation,
     "reports": Reports,
 }
+_OPEN = ("models", "access", "delegates")  # as many tables as the operator writes
 _TOP = ("device", "tenant", "query_socket", "control_socket", "tags")
 
 
 def read(path: Path) -> Config:
     """Raises ConfigError for a file that cannot be read, an unknown setting, or a value that is none for it."""
+    import tomllib  # the runtime, which stays, reads once
+
     try:
         value = tomllib.loads(path.read_text())
     except OSError as error:
@@ -105,13 +171,13 @@ def read(path: Path) -> Config:
         raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    unknown = sorted(set(value) - set(SECTIONS) - set(_TOP))
+    unknown = sorted(set(value) - set(SECTIONS) - set(_OPEN) - set(_TOP))
     if unknown:
         raise ConfigError(f"{path}: unknown setting {', '.join(unknown)}")
     state = path.absolute().parent
-    tags = value.get("tags", {})
-    if not isinstance(tags, dict):
-        raise ConfigError(f"{path}: tags is a table")
+    tags = _table(value.get("tags", {}), f"{path}: tags")
+    sections = {name: _section(cls(), value.get(name, {}), f"{path}: {name}") for name, cls in SECTIONS.items()}
+    model = Model(idle_unload_s=sections["runtime"].idle_unload_s)
     return Config(
         state=state,
         device=check_name(value["device"], "device") if value.get("device") else "",
@@ -119,29 +185,58 @@ def read(path: Path) -> Config:
         query_socket=state / str(value.get("query_socket", "query.sock")),
         control_socket=state / str(value.get("control_socket", "control.sock")),
         tags={check_name(k, "tag"): check_name(v, "tag value") for k, v in tags.items()},
-        **{name: _section(cls, value.get(name, {}), f"{path}: {name}") for name, cls in SECTIONS.items()},
+        **sections,
+        models={
+            check_name(name, "model"): _section(model, table, f"{path}: models.{name}")
+            for name, table in _table(value.get("models", {}), f"{path}: models").items()
+        },
+        access=_access(value.get("access", []), f"{path}: access"),
+        delegates={
+            name: _delegate(name, table, f"{path}: delegates.{name}")
+            for name, table in _table(value.get("delegates", {}), f"{path}: delegates").items()
+        },
     )
 
 
-def _section(cls: Any, value: Any, where: str) -> Any:
+def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} is a table")
-    known = {f.name: f for f in fields(cls)}
+    return value
+
+
+def _section(defaults: T, value: Any, where: str) -> T:
+    """`defaults` with what the table says in their place."""
+    known = [each.name for each in fields(defaults)]
     checked = {}
-    for key, item in value.items():
+    for key, item in _table(value, where).items():
         if key not in known:
             raise ConfigError(f"{where}: unknown setting {key}")
-        checked[key] = _typed(item, type(known[key].default), f"{where}.{key}")
+        checked[key] = _typed(item, type(getattr(defaults, key)), f"{where}.{key}")
         if key == "socket_mode" and not _MODE.fullmatch(item):
             raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
-    return cls(**checked)
+    return replace(defaults, **checked)
+
+
+def _access(value: Any, where: str) -> tuple[Access, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where} is a list of tables, each one begins with [[access]]")
+    return tuple(_section(Access(), table, where) for table in value)
+
+
+def _delegate(name: str, value: Any, where: str) -> Delegate:
+    found = _section(Delegate(kind=name), value, where)
+    if not found.path:
+        raise ConfigError(f"{where} names no path", remedy="Set path to the delegate's library.")
+    return found
 
 
 def _typed(item: Any, wanted: type, where: str) -> Any:
     if wanted is float and type(item) is int:
         item = float(item)
-    if type(item) is not wanted:
-        raise ConfigError(f"{where} is {item!r}; it is of type {wanted.__name__}")
+    if wanted is tuple and type(item) is list and all(type(each) is str for each in item):
+        return tuple(item)
+    if type(item) is not wanted or (isinstance(item, dict) and not all(type(each) is str for each in item.values())):
+        raise ConfigError(f"{where} is {item!r}; it is {_TYPES[wanted]}")
     if isinstance(item, float) and not math.isfinite(item):
         raise ConfigError(f"{where} is {item}; it is a finite number")
     if isinstance(item, int | float) and item < 0:

@@ -68,8 +68,10 @@ class Tried:
 
     code is "" when it passed, else a named error or one of: golden-mismatch, not-finite, wrong-interface, crashed,
     hung, no-room. `proven` says that the failure is the release's own and holds for its bytes (blocklist it); a
-    failure for want of memory is not. facts: load_us, invoke_p50_us, invoke_p95_us, memory_bytes, and for golden
-    vectors cases, worst_ppm.
+    failure for want of memory is not. reason of one that passed: empty, or why it ran on the CPU though there is a
+    delegate. facts: load_us, invoke_p50_us, invoke_p95_us, memory_bytes; threads, interpreters, cpus (bit i stands for
+    CPU i, 0 for all): how it runs best; for golden vectors cases, worst_ppm; on a delegate delegate_ppm, the largest
+    difference from the CPU's answers.
     """
 
     id: int
@@ -112,6 +114,8 @@ class Counters:
     what a client did wrong is not counted. late: answers over the release's p95_us. invalid: answers with NaN or
     infinity. run_answers and run_inputs: length of the present run of bytewise equal answers, and how many distinct
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
+    busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
+    queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -127,6 +131,13 @@ class Counters:
     run_answers: int = 0
     run_inputs: int = 0
     longest_run_inputs: int = 0
+    busy: int = 0
+    replaced: int = 0
+    expired: int = 0
+    queued_us: int = 0
+    invoked_us: int = 0
+    waiting: int = 0
+    subscribers: int = 0
     memory_bytes: int = 0
     histogram: tuple[int, ...] = (0,) * 32
 

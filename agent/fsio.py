@@ -6,7 +6,6 @@ decides anything.
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 
@@ -67,6 +66,8 @@ def link(source: Path, target: Path) -> None:
 def remove(path: Path) -> None:
     """Removes a file or a whole folder, durably; a missing one is no error. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
+        import shutil  # not at the top: the runtime, which removes nothing, would carry it
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -8,12 +8,13 @@ import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
+_NICE_OF_ALL = 20  # RLIMIT_NICE that permits nice 0
 _EXIT_SOFTWARE = 70  # as sysexits.h has it: an exception nobody caught
 
 
@@ -43,6 +44,12 @@ class Child:
 
     def set_oom_score(self, score: int) -> None:
         _write_oom_score(self.pid, score)
+
+    def set_nice(self, nice: int) -> None:
+        """Lower CPU priority (0 to 19), where it may be undone later: the right to that is not given everywhere."""
+        if os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= _NICE_OF_ALL:
+            with suppress(OSError):  # it ended just now
+                os.setpriority(os.PRIO_PROCESS, self.pid, nice)
 
     def reap(self) -> Ended | None:
         """How it ended, once; None while it runs."""
@@ -85,6 +92,8 @@ def _child(body: Callable[[], None], keep: Collection[int], oom_score: int, pare
         body()
         status = 0
     except BaseException:
+        import traceback  # only now: it is half a megabyte
+
         traceback.print_exc()
         sys.stderr.flush()
     finally:

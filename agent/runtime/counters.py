@@ -1,66 +1,120 @@
 """What one worker has done: counts, a histogram of invoke times, and how long it has answered the same thing."""
 
-import zlib
-from dataclasses import dataclass, field
+import math
 
 BUCKETS = 32
 MAX_DISTINCT = 1_000  # inputs told apart within one run of equal answers
+WHOLE_BYTES = 4_096  # inputs up to here are told apart by every byte, longer ones by samples
+SAMPLES = 64  # of 8 bytes, evenly spread
 
 
-@dataclass(slots=True)
 class Tally:
     """The counts of one worker since it started. agent/control.py, Counters, says what each one means."""
 
-    late_us: int = 0  # an answer over it is late; 0: none is
-    answers: int = 0
-    errors: int = 0
-    invalid: int = 0
-    late: int = 0
-    run_answers: int = 0
-    run_inputs: int = 0
-    longest_run_inputs: int = 0
-    histogram: list[int] = field(default_factory=lambda: [0] * BUCKETS)
-    _last_answer: bytes = b""
-    _first_input: bytes | memoryview = b""
-    _inputs: set[int] = field(default_factory=set)
+    __slots__ = (
+        "_answer",
+        "_by_bits",
+        "_first_mark",
+        "_inputs",
+        "_late_us",
+        "busy",
+        "errors",
+        "expired",
+        "invalid",
+        "invoked_us",
+        "late",
+        "longest_run_inputs",
+        "queued_us",
+        "replaced",
+        "run_answers",
+        "run_inputs",
+    )
 
-    def answered(self, question: bytes | memoryview, answer: bytes, invoked_us: int, finite: bool) -> None:
-        """Counts one answer. `question` is kept until another answer is given: it must not change."""
-        self.answers += 1
-        self.invalid += not finite
-        self.late += 0 < self.late_us < invoked_us
-        self.histogram[min(max(invoked_us.bit_length() - 1, 0), BUCKETS - 1)] += 1
-        if self.run_answers and answer == self._last_answer:
-            self._same_again(question)
-        else:
-            self._last_answer, self._first_input = answer, question
+    def __init__(self, late_us: int = 0) -> None:
+        """An answer over late_us is late; 0: none is."""
+        self.errors = self.invalid = self.late = self.busy = self.replaced = self.expired = 0
+        self.queued_us = self.invoked_us = 0
+        self.run_answers = self.run_inputs = self.longest_run_inputs = 0
+        self._late_us = late_us or math.inf
+        self._by_bits = [0] * 65  # answers by the bits of their invoke time: the histogram, and how many there were
+        self._answer: bytes | None = None  # of the present run
+        self._first_mark = b""  # of the present run
+        self._inputs: set[int] = set()  # of the present run, hashed, once it has more than one answer
+
+    @property
+    def answers(self) -> int:
+        return sum(self._by_bits)
+
+    @property
+    def histogram(self) -> list[int]:
+        """Answers by invoke time: bucket i holds 2^i <= us < 2^(i+1)."""
+        bits = self._by_bits
+        return [bits[0] + bits[1], *bits[2:BUCKETS], sum(bits[BUCKETS:])]
+
+    def answered(self, mark: bytes, answer: bytes, invoked_us: int, finite: bool, queued_us: int = 0) -> None:
+        """Counts one answer. mark: of its input."""
+        self._by_bits[invoked_us.bit_length()] += 1
+        self.invoked_us += invoked_us
+        if queued_us:
+            self.queued_us += queued_us
+        if not finite:
+            self.invalid += 1
+        if invoked_us > self._late_us:
+            self.late += 1
+        if answer == self._answer:
+            self._same_again(mark)
+            return
+        self._answer = answer
+        self._first_mark = mark
+        self.run_answers = self.run_inputs = 1
+        if self._inputs:
             self._inputs.clear()
-            self.run_answers = self.run_inputs = 1
-        self.longest_run_inputs = max(self.longest_run_inputs, self.run_inputs)
+        elif not self.longest_run_inputs:
+            self.longest_run_inputs = 1
 
     def failed(self) -> None:
         """Counts one request that the engine could not run."""
         self.errors += 1
 
     def counts(self) -> dict[str, int | list[int]]:
-        """The fields that Counters of agent/control.py takes."""
+        """The fields that Counters of agent/control.py takes, but for those of the moment."""
         return {
             "answers": self.answers,
             "errors": self.errors,
             "invalid": self.invalid,
             "late": self.late,
+            "busy": self.busy,
+            "replaced": self.replaced,
+            "expired": self.expired,
+            "queued_us": self.queued_us,
+            "invoked_us": self.invoked_us,
             "run_answers": self.run_answers,
             "run_inputs": self.run_inputs,
             "longest_run_inputs": self.longest_run_inputs,
-            "histogram": list(self.histogram),
+            "histogram": self.histogram,
         }
 
-    def _same_again(self, question: bytes | memoryview) -> None:
+    def _same_again(self, mark: bytes) -> None:
         self.run_answers += 1
-        if len(self._inputs) >= MAX_DISTINCT:
+        inputs = self._inputs
+        if len(inputs) >= MAX_DISTINCT:
             return
-        if not self._inputs:  # digests cost time: none is made while answers differ
-            self._inputs.add(zlib.crc32(self._first_input))
-            self._first_input = b""
-        self._inputs.add(zlib.crc32(question))
-        self.run_inputs = len(self._inputs)
+        if not inputs:  # none is hashed while answers differ
+            inputs.add(hash(self._first_mark))
+        inputs.add(hash(mark))
+        if len(inputs) > self.run_inputs:
+            self.run_inputs = len(inputs)
+            self.longest_run_inputs = max(self.longest_run_inputs, self.run_inputs)
+
+
+def mark(question: bytes | memoryview) -> bytes:
+    """What tells an input apart from others; a copy. To be taken before the model runs, while caches still hold it.
+
+    Of a long input only samples: to read all of a camera's frame again would cost more than to answer it, and two
+    frames of a live sensor do not agree in all samples.
+    """
+    size = len(question)
+    if size <= WHOLE_BYTES:
+        return bytes(question)
+    words = memoryview(question)[: size // 8 * 8].cast("Q")
+    return words[:: len(words) // SAMPLES].tobytes()

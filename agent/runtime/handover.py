@@ -1,8 +1,9 @@
 """How a live client connection travels between host and workers: the descriptor, and beside it all that was read and
 not yet answered, and all that was answered and not yet sent.
 
-The channel is a SOCK_SEQPACKET pair; each message is one JSON object with at most two descriptors. The connection's
-state travels in a memfd, because one message holds at most about 212,000 bytes.
+The channel is a SOCK_SEQPACKET pair; each message is one JSON object and its descriptors. The connection's state
+travels in a memfd, because one message holds at most about 212,000 bytes. `fds` are a connection's: its socket, its
+state, and what its client shared.
 
     host to worker: give {id} +fds, stage {stage}, drain
     worker to host: ready {...}, failed {code, reason}, ack {id}, lost {id}, closed {id}, back {id} +fds,
@@ -17,11 +18,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MESSAGE_BYTES = 200_000  # a WELCOME's interface is the longest, far below
+MESSAGE_DESCRIPTORS = 253  # the kernel's SCM_MAX_FD
 RETRY_S = 0.002  # after ETOOMANYREFS: too many descriptors on their way
+_IN_BYTES = ("unread", "unsent", "window", "farewell")  # fields of State that JSON cannot hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class State:
     unread: bytes received and not answered, whole frames first. received_ns: when each of the first whole frames was
     received (monotonic clock, which all processes share). unsent: answers the client has not taken yet. farewell: to be
     sent last, after which the connection is closed; None while it is to go on. greet: WELCOME was not sent yet.
+
+    From the door, for the connection's whole life: uid of the caller; requests_per_s it may ask on all its connections
+    to this model, 0: as many as it likes; limit_bytes, the longest body it may send (the door's 0 is the worker's to
+    raise to what the model takes; capped: it may not); signature, latest, subscribes and alias as HELLO said.
+
+    told: the release last told in WELCOME or EVENT. window: the samples of a card of kind window. shares: number and
+    size in bytes of each shared memory, in the order of their descriptors; next_share: the number of the next. beside:
+    where in `unread` lie the last bytes received together with each further descriptor, which no SHARE has claimed yet.
     """
 
     unread: bytes = b""
@@ -39,19 +50,26 @@ class State:
     limit_bytes: int = 0
     farewell: bytes | None = None
     greet: bool = False
+    uid: int = 0
+    requests_per_s: float = 0.0
+    capped: bool = False
+    signature: str = ""
+    latest: bool = False
+    subscribes: bool = False
+    alias: str = ""
+    told: int = 0
+    window: bytes = b""
+    shares: tuple[tuple[int, int], ...] = ()
+    next_share: int = 0
+    beside: tuple[int, ...] = ()
 
     def to_memfd(self) -> int:
         """A new memfd that holds it."""
-        head = {
-            "unread": len(self.unread),
-            "unsent": len(self.unsent),
-            "received_ns": list(self.received_ns),
-            "limit_bytes": self.limit_bytes,
-            "farewell": None if self.farewell is None else self.farewell.hex(),
-            "greet": self.greet,
-        }
+        head = asdict(self)
+        parts: list[bytes | None] = [head.pop(name) for name in _IN_BYTES]
+        head["sizes"] = [None if part is None else len(part) for part in parts]
         memfd = os.memfd_create("connection", os.MFD_CLOEXEC)
-        view = memoryview(json.dumps(head).encode() + b"\n" + self.unread + self.unsent)
+        view = memoryview(b"".join([json.dumps(head).encode(), b"\n", *(part or b"" for part in parts)]))
         while view:
             view = view[os.write(memfd, view) :]
         return memfd
@@ -62,17 +80,14 @@ class State:
         data = bytearray()
         while len(data) < size:
             data += os.pread(memfd, size - len(data), len(data))
-        line, _, rest = bytes(data).partition(b"\n")
-        head = json.loads(line)
-        cut = head["unread"]
-        return cls(
-            unread=rest[:cut],
-            unsent=rest[cut : cut + head["unsent"]],
-            received_ns=tuple(head["received_ns"]),
-            limit_bytes=head["limit_bytes"],
-            farewell=None if head["farewell"] is None else bytes.fromhex(head["farewell"]),
-            greet=head["greet"],
-        )
+        at = data.index(b"\n") + 1
+        head = json.loads(data[:at])
+        for name, length in zip(_IN_BYTES, head.pop("sizes"), strict=True):
+            head[name] = None if length is None else bytes(data[at : at + length])
+            at += length or 0
+        head["received_ns"], head["beside"] = tuple(head["received_ns"]), tuple(head["beside"])
+        head["shares"] = tuple((number, size_bytes) for number, size_bytes in head["shares"])
+        return cls(**head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +97,12 @@ class Carried:
     id: int
     connection: int  # the client's socket
     state: int  # memfd of a State
+    shares: tuple[int, ...] = ()  # the client's own descriptors
+    alias: str = ""  # baseline, trial, or empty
 
     def close(self) -> None:
-        os.close(self.connection)
-        os.close(self.state)
+        for descriptor in (self.connection, self.state, *self.shares):
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +165,7 @@ class Channel:
     def receive(self) -> Message | None:
         """The next message; None where there is none now. Raises EOFError when the other end is gone."""
         # socket.recv_fds drops the flag that says a descriptor was lost.
-        room = socket.CMSG_SPACE(2 * 4)
+        room = socket.CMSG_SPACE(MESSAGE_DESCRIPTORS * 4)
         try:
             try:
                 data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)

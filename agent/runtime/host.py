@@ -3,58 +3,65 @@
 At start it serves what is committed; everything else happens at the agent's word.
 """
 
-import logging
 import resource
 import signal
 import socket
 from contextlib import suppress
 from typing import Any
 
-from agent import control, slots
+from agent import control
 from agent.config import Config
-from agent.runtime import door, memory, serving, trials
+from agent.runtime import access, door, engine, journal, lean, listing, memory, surroundings, trials
 from agent.runtime.control_door import ControlDoor
-from agent.runtime.engines import Engine, degraded, engine_text
+from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
 from agent.runtime.listener import listen
 from agent.runtime.loop import READ, Loop
+from agent.runtime.pressure import Pressure
+from agent.runtime.release import Release
+from agent.runtime.room import Room
 from agent.runtime.serving import Model
-from agent.runtime.workers import Worker
+from agent.runtime.shelf import Shelf
+from agent.runtime.workers import Limits, Worker, Workshop
 from littoral import errors
 
 COUNTERS_S = 1.0
+SETTLED_S = 1.0  # from the start: what ran until then is mostly not needed again
 MEASURE_S = 10.0  # between two looks at the workers' memory: each walks their page tables
-DESCRIPTORS_PER_CONNECTION = 4  # its own and its state's, twice during a switch
+DESCRIPTORS_PER_CONNECTION = 4  # its own and its state's, twice during a switch; those it shares come on top
 OTHER_DESCRIPTORS = 256
-
-log = logging.getLogger("littoral.runtime")
 
 
 class Host:
     """All of the runtime. `run` serves until SIGTERM or SIGINT."""
 
-    def __init__(self, config: Config, engine: Engine) -> None:
+    def __init__(self, config: Config, opened: engine.Engine, shelf: Shelf, pressure: Pressure) -> None:
         self._config = config
-        self._engine = engine
+        self._engine = opened
+        self._shelf = shelf
+        self._pressure = pressure
         self._loop = Loop()
-        self._budget_bytes = memory.budget(config.runtime.memory_budget_bytes)
         self._models: dict[str, Model] = {}
+        self._room = Room(self._models)
         runtime = config.runtime
-        self._serving = serving.Settings(
-            state=config.state,
-            engine=engine,
-            read_ahead=runtime.queue_per_connection,
-            load_timeout_s=runtime.trial_timeout_s,
-            vouch_grace_s=runtime.vouch_grace_s,
-            budget_bytes=self._budget_bytes,
+        self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
+        limits = Limits(runtime.queue_per_connection, runtime.queue_bytes, runtime.max_shares, runtime.max_share_bytes)
+        workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
+        self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
+        self._access = access.of_device(config.access)
+        _raise_descriptor_limit(
+            runtime.max_connections * (DESCRIPTORS_PER_CONNECTION + runtime.max_shares) + OTHER_DESCRIPTORS
         )
-        _raise_descriptor_limit(runtime.max_connections * DESCRIPTORS_PER_CONNECTION + OTHER_DESCRIPTORS)
         self._listener = listen(config.query_socket, int(runtime.socket_mode, 8))
-        self._door = door.Door(
-            self._loop, self._listener, door.Settings(runtime.max_connections, runtime.hello_timeout_s), self
+        limits_of_door = door.Settings(
+            runtime.max_connections, runtime.max_connections_per_user, runtime.hello_timeout_s
         )
+        self._door = door.Door(self._loop, self._listener, limits_of_door, self)
         self._trials = trials.Trials(
-            trials.Settings(config.state, engine, runtime.trial_timeout_s), self._loop, self._room, self.tell
+            trials.Settings(config.state, opened, runtime.trial_timeout_s, self.delegate),
+            self._loop,
+            self._free_bytes,
+            self.tell,
         )
         self._control = ControlDoor(
             self._loop, config.control_socket, self._agent_came, self._agent_left, self._agent_said
@@ -63,11 +70,13 @@ class Host:
     def run(self) -> None:
         """Serves until asked to end by a signal."""
         waker = self._catch_signals()
-        for name in slots.names(self._config.state):
+        for name in self._shelf.models():
             self._add(name).start()
-        self._loop.every(COUNTERS_S, self._tell_counters)
+        self._loop.every(COUNTERS_S, self._each_second)
         self._loop.every(MEASURE_S, self._measure)
-        log.info("%s serves %s", engine_text(self._engine), self._config.query_socket)
+        self._pressure.watch(self._loop, self._room.relieve)
+        self._loop.call_in(SETTLED_S, lean.forget_code)
+        journal.say(f"{engine_text(self._engine)} serves {self._config.query_socket}")
         try:
             self._loop.run()
         finally:
@@ -76,28 +85,32 @@ class Host:
 
     # --- what the door leads to -------------------------------------------------------------------------------
 
-    def take(self, model: str, carried: Carried) -> None:
+    def admit(self, caller: access.Caller, model: str) -> access.Allowance:
         found = self._models.get(model)
-        if found is None or (not found.workers and found.record is None and not self._has_record(model)):
+        if found is None or (not found.workers and found.record is None and model not in self._shelf.models()):
             raise errors.UnknownModelError(f"no model here has the name {model!r}")
-        found.take(carried)
+        return self._access.check(caller, model)
+
+    def take(self, model: str, carried: Carried) -> None:
+        self._models[model].take(carried)
 
     def greeting_json(self) -> dict[str, Any]:
         return {"engine": engine_text(self._engine), "degraded": degraded()}
 
     def list_json(self) -> dict[str, Any]:
-        return {"models": [self._entry(self._models[name]) for name in sorted(self._models)]}
+        return {"models": [listing.entry(self._models[name]) for name in sorted(self._models)]}
 
     def stats_json(self) -> dict[str, Any]:
-        found = ((model.name, model.counters()) for model in self._models.values())
-        return {"models": {name: _counters_json(counters) for name, counters in found if counters is not None}}
+        return {"models": {counters.model: _counters_json(counters) for counters in self._counters()}}
 
     # --- what models need -------------------------------------------------------------------------------------
 
     def tell(self, message: control.Message) -> None:
-        if not isinstance(message, control.Counters):
-            log.info("%s", message)
+        journal.tell(message)
         self._control.tell(message)
+
+    def tell_counters(self, model: str, worker: Worker) -> None:
+        self.tell(listing.counters(model, worker))
 
     def refuse(self, carried: Carried, error: errors.QueryError) -> None:
         self._door.refuse(carried, error)
@@ -107,6 +120,32 @@ class Host:
 
     def others_bytes(self, model: str) -> int:
         return sum(other.memory_bytes for name, other in self._models.items() if name != model)
+
+    def make_room(self, model: str, missing_bytes: int) -> bool:
+        return self._room.make(model, missing_bytes)
+
+    def may_have_room(self, model: str) -> bool:
+        return self._room.may_come(model)
+
+    def room_came(self) -> None:
+        for model in self._models.values():
+            model.room_came()
+
+    def delegate(self, model: str, release: Release) -> engine.Delegate | None:
+        known = [
+            engine.Delegate(each.kind, each.path, each.options, each.models, each.exclusive)
+            for each in self._config.delegates.values()
+        ]
+        found = delegates.for_release(known, release.manifest.needs, model)
+        if found is None or not found.exclusive:
+            return found
+        for other in self._models.values():
+            if other.name != model and any(w.delegate and w.delegate.path == found.path for w in other.workers):
+                if found.required:
+                    raise errors.IncompatibleError(f"{other.name} has the {found.kind} delegate open, and it is alone")
+                journal.say(f"{model}: runs on the CPU, as {other.name} has the {found.kind} delegate open")
+                return None
+        return found
 
     # --- what the agent says ----------------------------------------------------------------------------------
 
@@ -134,7 +173,7 @@ class Host:
                 models = {name: model.memory_bytes for name, model in self._models.items()}
                 self.tell(control.Memory(self._budget_bytes, models))
             case _:
-                log.warning("the agent sent %s, which is for the runtime to say", type(message).__name__)
+                journal.say(f"the agent sent {type(message).__name__}, which is for the runtime to say", "WARNING")
 
     def _apply(self, message: control.Apply) -> None:
         model = self._models.get(message.model) or self._add(message.model)
@@ -143,14 +182,11 @@ class Host:
     # --- small things -----------------------------------------------------------------------------------------
 
     def _add(self, name: str) -> Model:
-        model = Model(name, self._serving, self._loop, self)
+        model = Model(name, self._config.model(name), self._serving, self._loop, self)
         self._models[name] = model
         return model
 
-    def _has_record(self, model: str) -> bool:
-        return slots.path_of(self._config.state, model).exists()
-
-    def _room(self, model: str) -> int:
+    def _free_bytes(self, model: str) -> int:
         """What a release of `model` may take at most: all that other models leave."""
         self._measure()
         return max(0, self._budget_bytes - self.others_bytes(model))
@@ -162,18 +198,14 @@ class Host:
     def _workers(self) -> list[Worker]:
         return [worker for model in self._models.values() for worker in model.workers]
 
-    def _tell_counters(self) -> None:
-        for model in self._models.values():
-            counters = model.counters()
-            if counters is not None:
-                self.tell(counters)
+    def _counters(self) -> list[control.Counters]:
+        models = self._models.values()
+        return [listing.counters(model.name, model.current) for model in models if model.current is not None]
 
-    def _entry(self, model: Model) -> dict[str, Any]:
-        """One model in LIST: as its WELCOME, with the stage as a word."""
-        worker = model.current
-        if worker is None:
-            return {"model": model.name, "release": 0, "version": "", "stage": "none", "reason": ""}
-        return {**worker.welcome, "stage": worker.target.stage, "reason": worker.target.reason}
+    def _each_second(self) -> None:
+        for counters in self._counters():
+            self.tell(counters)
+        self._room.rest()
 
     def _catch_signals(self) -> socket.socket:
         """SIGTERM and SIGINT end the loop. They arrive as bytes, so that none is lost between two waits."""
@@ -194,6 +226,7 @@ class Host:
             worker.kill()
         self._door.close()
         self._control.close()
+        self._pressure.close()
         self._loop.close()
 
 

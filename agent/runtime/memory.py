@@ -1,6 +1,7 @@
 """Memory: what a process really takes, what all models together may take, and how a switch fits into that."""
 
 import os
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,8 +23,27 @@ def choose_switch(need_bytes: int, budget_bytes: int, old_bytes: int, others_byt
 
 
 def budget(configured_bytes: int) -> int:
-    """runtime.memory_budget_bytes; where it is 0, half of the machine's memory."""
-    return configured_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """runtime.memory_budget_bytes; where it is 0, half of the machine's memory, or of its cgroup's if less."""
+    if configured_bytes:
+        return configured_bytes
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(machine_bytes, cgroup_limit(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))) // 2
+
+
+def cgroup_limit(root: Path, own: Path) -> int:
+    """The least memory.max of this process's cgroup (version 2) and those above it; a huge number where none is set."""
+    limit_bytes = 2**63
+    try:
+        path = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return limit_bytes
+    group = root / path.strip("/")
+    for folder in (group, *group.parents):
+        with suppress(OSError, ValueError):  # no limit is the word max
+            limit_bytes = min(limit_bytes, int((folder / "memory.max").read_text()))
+        if folder == root:
+            break
+    return limit_bytes
 
 
 def pss(pid: int) -> int:

@@ -1,6 +1,9 @@
 """One release as it lies on this device: releases/<bundle>/ with bundle.json and its blobs under their roles."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import slots
@@ -8,14 +11,20 @@ from littoral import canonical
 from littoral.bundle import card, manifest
 from littoral.errors import BundleError, DigestError, ManifestError
 
+Stamp = tuple[int, int, int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release whose bundle.json was read; blobs are read on demand."""
+    """A release whose bundle.json was read; blobs are read on demand.
+
+    known: by role, the files whose bytes were compared with their digest before, which takes longer than reading them.
+    """
 
     bundle: str
     folder: Path
     manifest: manifest.Manifest
+    known: Mapping[str, Stamp] = field(default_factory=dict)
 
     def blob(self, role: str) -> bytes:
         """The blob's bytes, empty where the release has none. Raises BundleError, or DigestError for other bytes."""
@@ -23,12 +32,22 @@ class Release:
         if named is None:
             return b""
         try:
-            data = (self.folder / role).read_bytes()
+            with (self.folder / role).open("rb") as file:
+                stamp = stamp_of(os.fstat(file.fileno()))
+                data = file.read()
         except OSError as error:
             raise BundleError(f"{role} of release {self.manifest.release} cannot be read: {error}") from error
-        if (got := canonical.digest(data)) != named.sha256:
+        if stamp != self.known.get(role) and (got := canonical.digest(data)) != named.sha256:
             raise DigestError(named.sha256, got)
         return data
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Of the files that are there now."""
+        found = {}
+        for role in self.manifest.blobs:
+            with suppress(OSError):  # reading it will say so
+                found[role] = stamp_of((self.folder / role).stat())
+        return found
 
     def labels(self) -> tuple[str, ...]:
         return parse_labels(self.blob("labels"))
@@ -36,6 +55,11 @@ class Release:
     def card(self) -> card.Card:
         """Raises CardError."""
         return card.parse(self.blob("card").decode(errors="replace"))
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What changes with any writing to a file, or its replacement."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read(state: Path, bundle: str) -> Release:

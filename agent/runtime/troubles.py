@@ -28,7 +28,11 @@ class Troubles:
         return self.barred.get(bundle, "failed" if bundle in self.failures else "unvouched")
 
     def count_death(self, now: float) -> bool:
-        """Counts the death of a committed release, and lets the next start wait. True: it died too often."""
+        """Counts the death of a committed release. True: it died too often.
+
+        It is started again at once after the first, and later each time after the next ones within DEATHS_WITHIN_S.
+        """
         self._deaths = [at for at in self._deaths if at > now - DEATHS_WITHIN_S] + [now]
-        self.not_before = now + min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 4 ** (len(self._deaths) - 1))
+        again = len(self._deaths) - 1
+        self.not_before = now + (min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 4 ** (again - 1)) if again else 0.0)
         return len(self._deaths) >= DEATHS

@@ -11,6 +11,7 @@ from typing import Any
 from littoral import canonical
 from littoral.errors import DesiredStateError
 from littoral.names import check_name
+from littoral.wire.ending import Ending as Ending
 
 MAX_MESSAGE_BYTES = 61_440
 MAX_SIGNATURE = 4_096  # hex digits; RSA with 8,192 bits has 2,048
@@ -114,20 +115,6 @@ class Progress:
     code: str = ""  # named error behind `detail`
     fetched_bytes: int = 0
     total_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How the last update of a model ended."""
-
-    release: int
-    bundle: str
-    attempt: int
-    outcome: str  # committed, rolled-back, failed, refused, blocked, cancelled, superseded, stuck
-    code: str = ""
-    reason: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)  # the numbers behind it: integers and strings
-    at: int = 0  # seconds since 1970 by this device's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from littoral import errors
 from littoral.wire.query import FLAG_SHARED, HEADER, MAGIC, VERSION, Frame, Kind, Place, Stage
 
-# deadline_us (0: none), flags, format, width, height, strides[3], offsets[3], size, options_bytes, share, reserved, place
+# deadline_us (0: none), flags, format, width, height, strides, offsets, size, options_bytes, share, reserved, place
 DETECT_HEAD = Struct("<QIIII3I3IIIIIQ")
 # interface, release, queued_us, prepared_us, invoked_us, decoded_us, width, height, stage, kind, item_bytes, count
 RESULT_HEAD = Struct("<16sQIIIIIIBBHI")

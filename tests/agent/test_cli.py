@@ -9,6 +9,7 @@ import pytest
 from agent import cli, slots
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from littoral import client
+from littoral.client import info
 from littoral.wire.messages import Ending
 
 
@@ -89,3 +90,15 @@ def test_an_agent_that_is_not_enrolled_does_not_run(tmp_path: Path, capsys: pyte
     (tmp_path / "agent.toml").write_text("")
     assert cli.main(["run", "--config", str(tmp_path / "agent.toml")]) == 1
     assert "Enrol first" in capsys.readouterr().err
+
+
+def test_status_names_the_engine_and_why_it_is_not_the_one_it_should_be(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"engine": "litert 2.3.0 (Interpreter: its self-test failed)", "degraded": "it is hot"}
+    monkeypatch.setattr(info, "runtime", lambda socket: told)
+    assert cli.main(["status", "--config", config]) == 0
+    out = capsys.readouterr().out
+    assert "engine litert 2.3.0 (Interpreter: its self-test failed); slower than it should be: it is hot" in out
+    assert cli.main(["status", "--config", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runtime"] == told

@@ -12,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent import control, slots
 from agent.slots import Slot, SlotRecord
 from littoral import canonical
-from littoral.bundle.manifest import Blob, Golden, Limits, Lineage, Manifest
+from littoral.bundle.manifest import Blob, Golden, Limits, Lineage, Manifest, Needs
 from littoral.client import Client, models
 from littoral.tensors import Interface
 from littoral.wire import query
@@ -46,9 +45,9 @@ def interface_digests(interface: Interface, labels: bytes = b"") -> dict[str, st
 
 
 class Device:
-    """A state folder and what runs in it. `runtime` are settings of agent.toml."""
+    """A state folder and what runs in it. `runtime` are settings of agent.toml, `tables` what comes after them."""
 
-    def __init__(self, state: Path, host: tuple[str, ...], runtime: dict[str, object]) -> None:
+    def __init__(self, state: Path, host: tuple[str, ...], runtime: dict[str, object], tables: str = "") -> None:
         self.state = state
         self.socket = state / "query.sock"
         self._host = host
@@ -56,7 +55,15 @@ class Device:
         self.process: subprocess.Popen[bytes] | None = None
         settings = {"vouch_grace_s": 0.3, **runtime}
         lines = [f"{key} = {_toml(value)}" for key, value in settings.items()]
-        (state / "agent.toml").write_text("\n".join(["[runtime]", *lines, ""]))
+        (state / "agent.toml").write_text("\n".join(["[runtime]", *lines, tables, ""]))
+
+        self.has_memory(True)
+
+    def has_memory(self, enough: bool) -> None:
+        """What a scripted host is told of the machine's memory."""
+        new = self.state / "meminfo.new"
+        new.write_text(f"MemTotal: 1000 kB\nMemAvailable: {900 if enough else 10} kB\n")
+        new.rename(self.state / "meminfo")
 
     def add(
         self,
@@ -68,6 +75,7 @@ class Device:
         labels: bytes = b"",
         golden: tuple[Golden, bytes] | None = None,
         limits: Limits | None = None,
+        needs: Needs | None = None,
         card: bytes = b"",
     ) -> Slot:
         """Puts a release into the state folder."""
@@ -83,6 +91,7 @@ class Device:
             chunk_bytes=61_440,
             interface=interface or {},
             limits=limits or Limits(),
+            needs=needs or Needs(),
             golden=golden[0] if golden else None,
         )
         encoded = manifest.encode()
@@ -143,10 +152,35 @@ class Device:
     def raw(self) -> Raw:
         return self._opened.enter_context(closing(Raw(self.socket)))
 
+    def raw_of(self, uid: int, *groups: int) -> Raw:
+        """A connection made by another user; only root can."""
+        self.state.chmod(0o755)
+        here, there = socket.socketpair()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.chdir(self.state)  # the folders above are root's own
+                os.setgroups(groups)
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                    sock.connect("query.sock")
+                    socket.send_fds(there, [b"it"], [sock.fileno()])
+            finally:
+                os._exit(0)
+        there.close()
+        descriptor = socket.recv_fds(here, 2, 1)[1][0]
+        os.waitpid(child, 0)
+        here.close()
+        return self._opened.enter_context(closing(Raw(self.socket, socket.socket(fileno=descriptor))))
+
     def serves(self, model: str) -> int:
         """The release that is served now; 0: none."""
-        entry = next((e for e in models(self.socket) if e["model"] == model), {"release": 0})
-        return int(entry["release"])
+        return int(self.entry(model)["release"])
+
+    def entry(self, model: str) -> dict[str, Any]:
+        """What LIST says of the model."""
+        return next(entry for entry in models(self.socket) if entry["model"] == model)
 
 
 class Agent:
@@ -205,17 +239,14 @@ class Agent:
         self._socket.close()
 
 
-@dataclass(slots=True)
 class Raw:
     """A connection that speaks in frames, or in any bytes."""
 
-    socket: socket.socket
-    reader: query.Reader
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, path: Path, connected: socket.socket | None = None) -> None:
+        self.socket = connected or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(str(path))
+        if connected is None:
+            self.socket.connect(str(path))
         self.reader = query.Reader(query.MAX_FRAME_BYTES)
 
     def send(self, *parts: bytes | memoryview) -> None:
@@ -235,7 +266,10 @@ class Raw:
         return frame
 
     def frame(self, kind: query.Kind) -> query.Frame:
+        """The next frame, which must be of this kind; events that come before it are skipped."""
         frame = self.next()
+        while frame is not None and frame.kind is query.Kind.EVENT is not kind:
+            frame = self.next()
         assert frame is not None, f"closed in place of {kind.name}"
         assert frame.kind is kind, f"{frame.kind.name} in place of {kind.name}: {frame.body[:200]!r}"
         return frame

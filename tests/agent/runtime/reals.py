@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from agent.runtime.engines import Loaded, open_engine
+from agent.runtime.engine import Model
+from agent.runtime.engines import open_engine
 from tests.agent.runtime.device import engine_under_test
 
 
@@ -20,5 +21,13 @@ def negated(model: bytes) -> bytes:
     return bytes(changed)
 
 
+class Loaded:
+    """A real model in this process: its first interface, and one interpreter to ask."""
+
+    def __init__(self, model: Model) -> None:
+        self.interface = model.signatures[""]
+        self.run = model.interpreter().run
+
+
 def load(model: bytes) -> Loaded:
-    return open_engine(engine_under_test()).load(model, ())
+    return Loaded(open_engine(engine_under_test()).load(model, ()))

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from agent.runtime.children import Child, Ended, fork
 
 WAIT_MS = 60_000
@@ -86,3 +88,15 @@ def test_a_child_dies_with_its_parent() -> None:
     assert poll.poll(WAIT_MS), "the grandchild lives on"
     assert os.read(here, 1) == b""
     os.close(here)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may surely take its priority back")
+def test_a_child_can_be_made_to_leave_the_cpu_to_others_and_back() -> None:
+    child = fork(signal.pause, (), 0)
+    child.set_nice(10)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == 10
+    child.set_nice(0)
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == 0
+    child.kill()
+    assert end_of(child).signal == signal.SIGKILL

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.runtime import cli
-from agent.runtime.engines import Engine
+from agent.runtime.engine import Engine
 from tests.agent.runtime.device import PATIENCE_S, ROOT
 from tests.agent.runtime.scripted import open_scripted
 

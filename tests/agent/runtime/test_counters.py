@@ -67,3 +67,18 @@ def test_an_error_is_no_answer() -> None:
     tally = Tally()
     tally.failed()
     assert (tally.errors, tally.answers, sum(tally.histogram)) == (1, 0, 0)
+
+
+def test_long_inputs_are_told_apart_by_samples_and_short_ones_by_every_byte() -> None:
+    short, long = bytes(counters.WHOLE_BYTES), bytes(150_528)
+    assert counters.mark(short) != counters.mark(short[:-1] + b"x")
+    assert counters.mark(long) == counters.mark(bytes(long))
+    assert counters.mark(long) != counters.mark(bytes([1] * len(long)))
+    assert len(counters.mark(long)) < 1_000
+
+
+def test_a_mark_is_a_copy() -> None:
+    question = bytearray(b"question")
+    mark = counters.mark(memoryview(question))
+    question[:] = b"overtake"
+    assert mark == b"question"

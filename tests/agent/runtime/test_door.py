@@ -43,8 +43,8 @@ def still_answers(device: Device) -> bool:
         return asking.infer(QUESTION).data == ANSWER
 
 
-def infer(welcome: query.Welcome, data: bytes = QUESTION, id: int = 1, **more: int) -> bytes:
-    return b"".join(query.infer(query.Infer(welcome.interface.digest, data, **more), id))
+def infer(welcome: query.Welcome, data: bytes = QUESTION, id: int = 1, deadline_us: int = 0) -> bytes:
+    return b"".join(query.infer(query.Infer(welcome.interface.digest, data, deadline_us), id))
 
 
 def answer_of(connection: Raw) -> tuple[int, bytes]:
@@ -72,15 +72,9 @@ def test_a_name_that_no_model_can_have_is_unknown(device: Device, name: str) -> 
         device.client(name)
 
 
-def test_an_alias_is_unsupported(device: Device) -> None:
-    with pytest.raises(errors.UnsupportedError, match="alias"):
-        device.client("m@baseline")
-
-
-@pytest.mark.parametrize("mode", ["subscribe", "lease"])
-def test_a_mode_that_is_not_built_is_unsupported(device: Device, mode: str) -> None:
+def test_a_mode_that_is_not_built_is_unsupported(device: Device) -> None:
     connection = device.raw()
-    connection.send(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", "mode": mode}))
+    connection.send(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", "mode": "lease"}))
     assert connection.code() == "unsupported"
     assert still_answers(device)
 
@@ -142,6 +136,18 @@ def test_more_connections_than_allowed_are_told_to_come_again(scripted_device: M
     assert error["retry_after_ms"] > 0
     for connection in held:
         connection.close()
+    until(lambda: may_enter(device), "a place to become free")
+
+
+def test_one_user_cannot_take_all_connections(scripted_device: MakeDevice) -> None:
+    device = started(scripted_device, max_connections_per_user=3)
+    held = [device.raw() for _ in range(3)]
+    for connection in held:
+        connection.hello("m")
+    error = device.raw().frame(query.Kind.ERROR).json()
+    assert error["code"] == "busy"
+    assert f"user {os.getuid()}" in error["cause"]
+    held.pop().close()
     until(lambda: may_enter(device), "a place to become free")
 
 
@@ -228,26 +234,34 @@ def test_a_client_that_vanishes_within_a_frame_harms_nobody(device: Device) -> N
     assert still_answers(device)
 
 
-@pytest.mark.parametrize("kind", [query.Kind.REPORT, query.Kind.SHARE, query.Kind.DETECT, query.Kind.LIST])
-def test_what_is_not_built_is_unsupported_in_its_turn_and_the_connection_goes_on(
-    device: Device, kind: query.Kind
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (query.Kind.REPORT, "unsupported"),
+        (query.Kind.LIST, "unsupported"),
+        (query.Kind.SHARE, "bad-share"),
+        (query.Kind.DETECT, "bad-picture"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_named_error_in_its_turn_and_the_connection_goes_on(
+    device: Device, kind: query.Kind, code: str
 ) -> None:
     connection = device.raw()
     welcome = connection.hello("m")
     connection.send(infer(welcome, id=1), query.frame(kind, b"anything", 2), infer(welcome, id=3))
     assert answer_of(connection) == (1, ANSWER)
     frame = connection.frame(query.Kind.ERROR)
-    assert (frame.id, frame.json()["code"]) == (2, "unsupported")
+    assert (frame.id, frame.json()["code"]) == (2, code)
     assert answer_of(connection) == (3, ANSWER)
 
 
-def test_descriptors_sent_along_are_dropped(device: Device) -> None:
+def test_a_descriptor_that_is_no_memory_is_closed(device: Device) -> None:
     connection = device.raw()
     welcome = connection.hello("m")
     here, there = os.pipe()
     socket.send_fds(connection.socket, [query.frame(query.Kind.SHARE, b"", 2)], [there])
     os.close(there)
-    assert connection.code() == "unsupported"
+    assert connection.code() == "bad-share"
     assert os.read(here, 1) == b""  # nobody holds its other end
     os.close(here)
     connection.send(infer(welcome))
@@ -257,9 +271,45 @@ def test_descriptors_sent_along_are_dropped(device: Device) -> None:
 def test_unknown_flags_are_unsupported(device: Device) -> None:
     connection = device.raw()
     welcome = connection.hello("m")
-    connection.send(infer(welcome, flags=4), infer(welcome, id=2))
+    head = query.INFER_HEAD.pack(bytes.fromhex(welcome.interface.digest), 0, 4, 0)
+    connection.send(query.frame(query.Kind.INFER, head + QUESTION, 1), infer(welcome, id=2))
     assert connection.code() == "unsupported"
     assert answer_of(connection) == (2, ANSWER)
+
+
+# --- users ------------------------------------------------------------------------------------------------------
+
+ANN, BOB, CAMERAS = 60_001, 60_002, 60_010  # ids that nobody has
+OF_CAMERAS = f"[[access]]\nmodels = ['m']\ngroups = ['{CAMERAS}']\nrequests_per_s = 2\nmax_frame_bytes = 100\n"
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_a_user_of_no_named_group_is_told_which_to_join(scripted_device: MakeDevice) -> None:
+    device = started(scripted_device, tables=OF_CAMERAS, socket_mode="0666")
+    denied = device.raw_of(ANN)
+    denied.send(query.hello(query.Hello("m")))
+    error = denied.frame(query.Kind.ERROR).json()
+    assert error["code"] == "access-denied"
+    assert str(CAMERAS) in error["remedy"]
+    assert denied.next() is None
+    assert still_answers(device)  # root may
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_a_user_may_through_a_supplementary_group_and_within_its_limits(scripted_device: MakeDevice) -> None:
+    device = started(scripted_device, tables=OF_CAMERAS, socket_mode="0666")
+    allowed = device.raw_of(BOB, CAMERAS)
+    welcome = allowed.hello("m")
+    assert welcome.max_frame_bytes == 100
+    allowed.send(*(infer(welcome, id=number) for number in range(10)))
+    frames = [allowed.next() for _ in range(10)]
+    codes = [frame.json()["code"] for frame in frames if frame is not None and frame.kind is query.Kind.ERROR]
+    assert codes
+    assert set(codes) == {"busy"}
+    allowed.send(infer(welcome, bytes(200)))
+    assert allowed.code() == "frame-too-large"
 
 
 # --- mode info --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.runtime.access import Allowance, Caller
 from agent.runtime.door import Door, Settings
 from agent.runtime.handover import Carried
 from agent.runtime.listener import listen
@@ -25,9 +26,12 @@ class Inside:
         self.lists_at_entry: int | None = None  # when a client came that wants a model
         self._list_bytes = list_bytes
 
-    def take(self, model: str, carried: Carried) -> None:
+    def admit(self, caller: Caller, model: str) -> Allowance:
         self.lists_at_entry = self.lists
         raise errors.UnknownModelError(model)
+
+    def take(self, model: str, carried: Carried) -> None:
+        raise AssertionError("nobody was admitted")
 
     def list_json(self) -> dict[str, Any]:
         self.lists += 1
@@ -47,7 +51,7 @@ class Flooded:
         self.loop = Loop()
         self.inside = Inside(list_bytes)
         self._listener = listen(folder / "q.sock", 0o600)
-        self.door = Door(self.loop, self._listener, Settings(10, PATIENCE_S), self.inside)
+        self.door = Door(self.loop, self._listener, Settings(10, 10, PATIENCE_S), self.inside)
         self.flooding = Raw(folder / "q.sock")
         hello = query.hello(query.Hello("", mode=query.Mode.INFO))
         self.flooding.send(hello, *(query.json_frame(query.Kind.LIST, {}, id) for id in range(1, FLOOD + 1)))

@@ -17,6 +17,18 @@ states = st.builds(
     limit_bytes=st.integers(0, 2**31),
     farewell=st.none() | st.binary(max_size=50),
     greet=st.booleans(),
+    uid=st.integers(0, 2**32),
+    requests_per_s=st.floats(0, 1e6),
+    capped=st.booleans(),
+    signature=st.text(max_size=20),
+    latest=st.booleans(),
+    subscribes=st.booleans(),
+    alias=st.sampled_from(("", "trial", "baseline")),
+    told=st.integers(0, 2**53),
+    window=st.binary(max_size=300),
+    shares=st.lists(st.tuples(st.integers(0, 2**31), st.integers(1, 2**40)), max_size=4).map(tuple),
+    next_share=st.integers(0, 2**31),
+    beside=st.lists(st.integers(0, 2**31), max_size=4).map(tuple),
 )
 
 
@@ -47,6 +59,19 @@ def test_a_message_carries_descriptors_that_work() -> None:
     os.write(message.descriptors[0], b"through")
     assert os.read(here, 10) == b"through"
     for descriptor in (here, *message.descriptors):
+        os.close(descriptor)
+    close(host, worker)
+
+
+def test_a_message_carries_many_descriptors() -> None:
+    host, worker = channel_pair()
+    here, there = os.pipe()
+    host.send("give", {"id": 7}, [there] * 250)
+    message = worker.receive()
+    assert message is not None
+    assert not message.lost
+    assert len(message.descriptors) == 250
+    for descriptor in (here, there, *message.descriptors):
         os.close(descriptor)
     close(host, worker)
 

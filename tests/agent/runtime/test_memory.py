@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,22 @@ def test_a_process_that_is_gone_takes_nothing() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert memory.pss(pid) == 0
+
+
+def test_a_cgroups_limit_is_the_least_of_its_own_and_those_above_it(tmp_path: Path) -> None:
+    own = tmp_path / "cgroup"
+    own.write_text("4:memory:/old\n0::/device/runtime\n")
+    root = tmp_path / "fs"
+    (root / "device/runtime").mkdir(parents=True)
+    assert memory.cgroup_limit(root, own) == 2**63
+    (root / "device/runtime/memory.max").write_text("max\n")
+    (root / "device/memory.max").write_text("268435456\n")
+    (root / "memory.max").write_text("536870912\n")
+    assert memory.cgroup_limit(root, own) == 268_435_456
+
+
+def test_without_cgroups_there_is_no_limit(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("1:name=systemd:/\n")
+    assert (
+        memory.cgroup_limit(tmp_path, tmp_path / "cgroup") == memory.cgroup_limit(tmp_path, tmp_path / "none") == 2**63
+    )

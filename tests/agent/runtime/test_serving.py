@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent import control, slots
-from agent.runtime.serving import choose
-from agent.runtime.workers import Target
-from agent.slots import Blocked, Slot, SlotRecord, Update
+from agent.slots import Slot
 from littoral import client, errors
 from littoral.wire import query
 from tests.agent.runtime import scripted
@@ -19,43 +17,6 @@ from tests.agent.runtime.conftest import MakeDevice
 from tests.agent.runtime.device import Device, until
 
 QUESTION = b"\x00\x01\x02\x03"
-OLD, NEW = Slot(1, "1" * 64, "v1"), Slot(2, "2" * 64, "v2")
-COMMITTED = SlotRecord("m", OLD, NEW, "a", "committed")
-TRIAL = SlotRecord("m", OLD, NEW, "b", "trial")
-
-
-# --- choose -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("record", "vouched", "barred", "target"),
-    [
-        (None, True, {}, None),
-        (SlotRecord("m"), True, {}, None),
-        (COMMITTED, False, {}, Target(OLD, "committed")),
-        (COMMITTED, True, {OLD.bundle: "safe"}, Target(NEW, "committed", "safe")),
-        (COMMITTED, True, {OLD.bundle: "safe", NEW.bundle: "safe"}, Target(OLD, "committed")),
-        (TRIAL, True, {}, Target(NEW, "trial")),
-        (TRIAL, False, {}, Target(OLD, "committed", "unvouched")),
-        (TRIAL, True, {NEW.bundle: "died"}, Target(OLD, "committed", "died")),
-        (TRIAL, True, {NEW.bundle: "died", OLD.bundle: "failed"}, Target(OLD, "committed", "died")),
-        (SlotRecord("m", None, NEW, "b", "trial"), True, {}, Target(NEW, "trial")),
-        (SlotRecord("m", None, NEW, "b", "trial"), False, {}, None),
-        (SlotRecord("m", None, NEW, "b", "trial"), True, {NEW.bundle: "died"}, None),
-    ],
-)
-def test_what_should_be_served_follows_from_record_voucher_and_troubles(
-    record: SlotRecord | None, vouched: bool, barred: dict[str, str], target: Target | None
-) -> None:
-    assert choose(record, vouched, barred) == target
-
-
-def test_a_release_that_failed_here_or_was_never_tried_is_no_safe_one() -> None:
-    barred = {OLD.bundle: "safe"}
-    condemned = SlotRecord("m", OLD, NEW, "a", "committed", blocked=(Blocked(NEW.bundle, 1, "crashed"),))
-    untried = SlotRecord("m", OLD, NEW, "a", "committed", update=Update(2, NEW.bundle, 1, 1, "ready"))
-    for record in (condemned, untried):
-        assert choose(record, True, barred) == Target(OLD, "committed")
 
 
 # --- start and apply --------------------------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+"""What the runtime says about itself: one sentence a line on stderr, which systemd keeps in the journal.
+
+Not by `logging`, which would take 1 MB of the host and add nothing here.
+"""
+
+import sys
+
+from agent import control
+
+_REASONS = {
+    "unvouched": "no agent vouches for it",
+    "died": "its worker died",
+    "failed": "it cannot be loaded",
+    "safe": "it died too often",
+}
+
+
+def say(text: str, level: str = "INFO") -> None:
+    """level: INFO, WARNING or ERROR."""
+    sys.stderr.write(f"{level} {text}\n")
+    sys.stderr.flush()
+
+
+def tell(message: control.Message) -> None:
+    """Says what the agent is told, where that is news."""
+    text = _sentence(message)
+    if text:
+        say(text, "WARNING" if isinstance(message, control.Died | control.Failed) else "INFO")
+
+
+def _sentence(message: control.Message) -> str:
+    match message:
+        case control.Serving(bundle=""):
+            return f"{message.model}: nothing is served{_because(message.reason)}"
+        case control.Serving():
+            return f"{message.model}: release {message.release} is served, {message.stage}{_because(message.reason)}"
+        case control.Failed(bundle=""):
+            return f"{message.model}: its slot record cannot be read ({message.code}): {message.reason}"
+        case control.Failed():
+            return f"{message.model}: bundle {message.bundle[:12]} cannot be loaded ({message.code}): {message.reason}"
+        case control.Died():
+            how = f"signal {message.signal}" if message.signal else f"status {message.status}"
+            memory = ", for want of memory" if message.memory else ""
+            return f"{message.model}: the worker of release {message.release} ended with {how}{memory}"
+        case control.Tried(code=""):
+            return f"{message.model}: bundle {message.bundle[:12]} passed its self-test"
+        case control.Tried():
+            return (
+                f"{message.model}: bundle {message.bundle[:12]} failed its self-test ({message.code}): {message.reason}"
+            )
+        case control.Greeting():
+            return "the agent has connected"
+        case _:
+            return ""
+
+
+def _because(reason: str) -> str:
+    return f", not what its record names: {_REASONS.get(reason, reason)}" if reason else ""
