@@ -79,8 +79,8 @@ class SlotRecord:
     """All that is decided about one model on this device.
 
     active: "a", "b" or "" (nothing is served). stage: "none", "committed" or "trial"; in a trial the other slot is the
-    baseline; "local", which is never written: a file that nobody signed (agent/runtime/local.py). floor: oldest release
-    that may still be installed.
+    baseline; "local", which is never written: a file that nobody signed (agent/runtime/host/local.py). floor: oldest
+    release that may still be installed.
     """
 
     model: str

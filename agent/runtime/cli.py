@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from agent.config import Config
     from agent.runtime.engine import Engine
-    from agent.runtime.pressure import Pressure
-    from agent.runtime.shelf import Shelf
+    from agent.runtime.host.pressure import Pressure
+    from agent.runtime.host.shelf import Shelf
 
 
 def main(
@@ -50,14 +50,14 @@ def main(
 
 def _run(host: "Callable[[Config, Shelf], int]", config: "Path") -> int:
     from agent import config as settings
-    from agent.runtime.shelf import StateShelf
+    from agent.runtime.host.shelf import StateShelf
 
     read = settings.read(config)
     return host(read, StateShelf(read.state))
 
 
 def _serve(host: "Callable[[Config, Shelf], int]", socket: "Path | None", engine: str, **files: Any) -> int:
-    from agent.runtime import local
+    from agent.runtime.host import local
 
     with local.shelf(**files) as shelf:
         settings = local.settings(shelf, socket, engine)
@@ -66,7 +66,7 @@ def _serve(host: "Callable[[Config, Shelf], int]", socket: "Path | None", engine
 
 
 def _bench(_host: object, file: "Path", seconds: float, json: bool) -> int:
-    from agent.runtime import speed
+    from agent.runtime.host import speed
 
     rows = speed.measure(file, seconds)
     print(speed.as_json(rows) if json else speed.as_table(rows))
@@ -82,8 +82,9 @@ def _host(
 ) -> int:
     if alone:
         lean.forget_start()
-    from agent.runtime import engines, pressure
-    from agent.runtime.host import Host
+    from agent.runtime import engines
+    from agent.runtime.host import pressure
+    from agent.runtime.host.host import Host
 
     engine = (open_engine or engines.open_engine)(settings.runtime.engine)
     host = Host(settings, engine, shelf, (open_pressure or pressure.open_pressure)())

@@ -1,5 +1,5 @@
-"""How an update ended: a part of the slot record and of the reported state (messages.py). Apart from those, because it is
-all that the runtime reads of what travels over MQTT.
+"""How an update ended: a part of the slot record and of the reported state (messages.py). Apart from those, because
+it is all that the runtime reads of what travels over MQTT.
 """
 
 from dataclasses import dataclass, field

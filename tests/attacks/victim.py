@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from agent.runtime import memory
+from agent.runtime.host import memory
 from littoral.wire import query, vision
 from littoral.wire.query import Kind
 from tests.agent.runtime.device import PATIENCE_S, Device, Raw, until

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.runtime.children import fork
+from agent.runtime.host.children import fork
 from littoral.errors import LittoralError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from agent.runtime.engine import Tuning
 from agent.runtime.engines import open_engine
 from agent.runtime.handover import Carried, Channel, Message, State, channel_pair
 from agent.runtime.release import read
-from agent.runtime.worker import Settings, run
+from agent.runtime.worker.worker import Settings, run
 from littoral.wire import query, vision
 from tests.agent.runtime import scripted
 from tests.agent.runtime.device import PATIENCE_S, ROOT, Device

@@ -30,7 +30,7 @@ from typing import Any
 
 from agent.runtime import cli
 from agent.runtime.engine import Delegate, Engine, Interpreter, Model, Result
-from agent.runtime.pressure import AvailablePressure
+from agent.runtime.host.pressure import AvailablePressure
 from littoral.errors import InferenceError, ModelLoadError
 from littoral.tensors import Interface, Tensor
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.runtime.access import Allowance, Caller
-from agent.runtime.door import Door, Settings
 from agent.runtime.handover import Carried
-from agent.runtime.listener import listen
-from agent.runtime.loop import READ, Loop
+from agent.runtime.host.access import Allowance, Caller
+from agent.runtime.host.door import Door, Settings
+from agent.runtime.host.listener import listen
+from agent.runtime.host.loop import READ, Loop
 from littoral import errors
 from littoral.wire import query
 from tests.agent.runtime.device import PATIENCE_S, Raw

@@ -42,8 +42,8 @@ FORBIDDEN = {
     "tomllib",
     "traceback",
     "unittest",
-    "agent.runtime.local",
-    "agent.runtime.speed",
+    "agent.runtime.host.local",
+    "agent.runtime.host.speed",
     "littoral.client",
     "littoral.wire.messages",
 }
@@ -75,7 +75,7 @@ def ran(script: str, *arguments: str) -> str:
 def test_a_host_carries_nothing_it_does_not_need(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text('[runtime]\nengine = "litert"\n')
     found = set(ran(HOST, "run", "--config", str(tmp_path / "agent.toml")).split())
-    assert "agent.runtime.host" in found
+    assert "agent.runtime.host.host" in found
     assert sorted(found & FORBIDDEN) == []
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agent.runtime import memory
 from agent.runtime.engine import Result
 from agent.runtime.engines import capi, compiled, engine_text, litert, open_engine, selftest
 from agent.runtime.engines.installed import folder_of
+from agent.runtime.host import memory
 from examples.demo.assets import ensure
 from littoral.errors import ModelLoadError
 from tests.agent.runtime.device import ROOT, engine_under_test

@@ -1,0 +1,1 @@
+"""The first load of a release, in a child under limits."""

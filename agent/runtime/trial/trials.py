@@ -1,0 +1,209 @@
+"""Trial children as the host sees them: forked one at a time under limits, watched, judged by how they ended.
+
+The host goes on serving while one runs. A failure under a tight memory limit is repeated once under a wide one, because
+an engine that is refused memory may crash or call a good model bad: only what fails under both is the release's own.
+"""
+
+import math
+import resource
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent import control
+from agent.runtime import release
+from agent.runtime.engine import Delegate, Engine
+from agent.runtime.host import memory
+from agent.runtime.host.children import Child, Ended, fork
+from agent.runtime.host.loop import READ, Loop, Timer
+from agent.runtime.trial import trial, tuning
+from littoral import errors
+
+OOM_SCORE = 1000  # nothing on the device is worth less than a model nobody has seen run
+THREADS = tuning.MOST_THREADS + tuning.MOST_INTERPRETERS  # that a trial has at the same time, at most
+WIDE_BYTES = 1024 * 1024 * 1024  # of room: no model for such devices fails for want of more
+MEMORY_CODES = ("crashed", errors.ModelLoadError.code, errors.InferenceError.code, errors.NoRoomError.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all trials share. delegate: which accelerator a release of a model runs on here; it raises
+    IncompatibleError.
+    """
+
+    state: Path
+    engine: Engine
+    timeout_s: float
+    delegate: Callable[[str, release.Release], Delegate | None]
+
+
+@dataclass(slots=True)
+class _Running:
+    """The one trial child there is."""
+
+    asked: control.Try
+    found: release.Release
+    delegate: Delegate | None
+    room_bytes: int
+    child: Child
+    end: socket.socket
+    timer: Timer
+    fork_rss_bytes: int
+    before: trial.Report | None = None  # what the first, tight attempt ended in
+    timed_out: bool = False
+
+
+class Trials:
+    """Runs what it is asked one after the other. `room_bytes` says what a model may take; `tell` hears the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: Loop,
+        room_bytes: Callable[[str], int],
+        tell: Callable[[control.Message], None],
+    ) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._room_bytes = room_bytes
+        self._tell = tell
+        self._queue: deque[control.Try] = deque()
+        self._running: _Running | None = None
+
+    def ask(self, asked: control.Try) -> None:
+        self._queue.append(asked)
+        self._next()
+
+    def cancel(self) -> None:
+        """Nobody waits for the answers any more."""
+        self._queue.clear()
+        if self._running is not None:
+            self._running.child.kill()
+            self._finish()
+
+    def _next(self) -> None:
+        while self._running is None and self._queue:
+            asked = self._queue.popleft()
+            try:
+                found = release.read(self._settings.state, asked.bundle)
+                delegate = self._settings.delegate(asked.model, found)
+            except errors.LittoralError as error:
+                proven = isinstance(error, errors.ManifestError)
+                self._answer(asked, trial.Report(error.code, str(error), proven))
+                continue
+            try:
+                self._start(asked, found, delegate, self._room_bytes(asked.model), None)
+            except OSError as error:
+                reason = f"no trial child can be made: {error}"
+                self._answer(asked, trial.Report(errors.NoRoomError.code, reason, False))
+
+    def _start(
+        self,
+        asked: control.Try,
+        found: release.Release,
+        delegate: Delegate | None,
+        room_bytes: int,
+        before: trial.Report | None,
+    ) -> None:
+        engine = self._settings.engine
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        here.setblocking(False)
+        cpu_s = math.ceil(self._settings.timeout_s)
+        address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes(THREADS)
+
+        def body() -> None:
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
+            resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+            trial.run(there, engine, found, delegate, room_bytes)
+
+        child = fork(body, {there.fileno()}, OOM_SCORE)
+        there.close()
+        timer = self._loop.call_in(self._settings.timeout_s, self._too_late)
+        rss_bytes = memory.status("VmRSS")
+        self._running = _Running(asked, found, delegate, room_bytes, child, here, timer, rss_bytes, before)
+        self._loop.watch(child.pidfd, READ, self._on_end)
+
+    def _too_late(self) -> None:
+        if self._running is not None:
+            self._running.timed_out = True
+            self._running.child.kill()
+
+    def _on_end(self, _events: int) -> None:
+        running = self._running
+        if running is None:
+            return
+        self._loop.unwatch(running.child.pidfd)
+        ended = running.child.reap()
+        if ended is None:
+            self._loop.watch(running.child.pidfd, READ, self._on_end)
+            return
+        report = _report(running, ended, self._settings.timeout_s)
+        running.timer.cancel()
+        running.end.close()
+        self._running = None
+        if running.before is None and running.room_bytes < WIDE_BYTES and report.code in MEMORY_CODES:
+            self._start(running.asked, running.found, running.delegate, WIDE_BYTES, report)
+            return
+        self._answer(running.asked, _judged(running.before, report))
+        self._next()
+
+    def _finish(self) -> None:
+        """Waits for a killed child, without a word to anyone."""
+        running = self._running
+        assert running is not None
+        self._loop.unwatch(running.child.pidfd)
+        running.timer.cancel()
+        running.end.close()
+        self._running = None
+        self._reap_later(running.child)
+
+    def _reap_later(self, child: Child) -> None:
+        def reap(_events: int) -> None:
+            self._loop.unwatch(child.pidfd)
+            child.reap()
+
+        self._loop.watch(child.pidfd, READ, reap)
+
+    def _answer(self, asked: control.Try, report: trial.Report) -> None:
+        self._tell(
+            control.Tried(asked.id, asked.model, asked.bundle, report.code, report.reason, report.proven, report.facts)
+        )
+
+
+def _judged(before: trial.Report | None, report: trial.Report) -> trial.Report:
+    """What two attempts prove together: what passes, or fails in another way, with more memory lacked memory."""
+    if before is None or report.code == before.code != errors.NoRoomError.code:
+        return report
+    if report.code and report.code not in MEMORY_CODES:
+        return report
+    reason = "it needs more memory than is free here"
+    if before.reason:
+        reason += f" (with what is free: {before.reason})"
+    return trial.Report(errors.NoRoomError.code, reason, False, report.facts)
+
+
+def _report(running: _Running, ended: Ended, timeout_s: float) -> trial.Report:
+    """What the child reported, or what its end says."""
+    if running.timed_out or ended.signal == signal.SIGXCPU:
+        # A machine that was busy with other things proves nothing.
+        proven = ended.cpu_s >= timeout_s / 2
+        return trial.Report("hung", f"it did not end within {timeout_s:g} s", proven)
+    if ended.signal or ended.status:
+        return _crashed(running, ended)
+    try:
+        return trial.Report.decode(running.end.recv(trial.REPORT_BYTES))
+    except (OSError, ValueError, TypeError) as error:
+        return trial.Report("crashed", f"the trial child ended without a report: {error!r}", True)
+
+
+def _crashed(running: _Running, ended: Ended) -> trial.Report:
+    took_bytes = ended.peak_rss_bytes - running.fork_rss_bytes
+    if ended.memory or took_bytes > running.room_bytes:
+        return trial.Report(errors.NoRoomError.code, "the trial child was killed for want of memory", False)
+    if ended.signal:
+        name = signal.Signals(ended.signal).name
+        return trial.Report("crashed", f"the process that loaded it was killed by {name}", True)
+    return trial.Report("crashed", f"the process that loaded it ended with status {ended.status}", True)

@@ -1,0 +1,140 @@
+"""From a request to its answer, without the loop: what can be run, what is refused, and who is told."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.runtime.worker.connection import Connection
+from agent.runtime.worker.counters import Tally
+from agent.runtime.worker.inbox import Request
+from agent.runtime.worker.rates import Rates
+from agent.runtime.worker.runs import Inference
+from littoral import errors
+from littoral.wire import query
+
+_HEAD_BYTES = query.INFER_HEAD.size
+_INFER = int(query.Kind.INFER)
+
+
+class Answers:
+    """Those of one worker. `waiting` counts the requests that wait in it."""
+
+    def __init__(self, tally: Tally, waiting: Callable[[], int]) -> None:
+        self._tally = tally
+        self._waiting = waiting
+        self._rates = Rates()
+
+    def begin(self, connection: Connection, request: Request) -> Inference | None:
+        """What is to be run; None where the request was answered without."""
+        try:
+            if request.refusal is not None:
+                raise request.refusal(_REFUSALS[request.refusal])
+            if connection.subscribes:
+                if request.descriptor is not None:
+                    os.close(request.descriptor)
+                connection.end(errors.ProtocolError("a subscriber sends nothing after HELLO"))
+                return None
+            run = self._inference(connection, request) if request.kind == _INFER else self._other(connection, request)
+            if run is not None and connection.requests_per_s:
+                return self._paced(run)
+            return run
+        except errors.QueryError as error:
+            self.refuse(connection, request.id, error)
+            return None
+
+    def finish(self, run: Inference) -> None:
+        """Sends what came of it, and counts it."""
+        connection, result = run.connection, run.result
+        if run.error is not None:
+            self.refuse(connection, run.id, _named(run.error))
+            return
+        connection.send(*run.answer(run.id))
+        if result is None:
+            return  # a window that is not full yet
+        signature = run.signature
+        signature.answers += 1
+        for subscriber in signature.subscribers:
+            subscriber.offer(*run.answer(signature.answers))
+        self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
+
+    def refuse(self, connection: Connection, id: int, error: errors.QueryError, **facts: Any) -> None:
+        """Answers with the error, and counts it where it is of the queue's making or the engine's."""
+        tally = self._tally
+        match error:
+            case errors.StaleInterfaceError():
+                facts["welcome"] = connection.signature.welcome_json(connection.inbox.limit_bytes)
+            case errors.BusyError():
+                tally.busy += 1
+                mean_us = tally.invoked_us // max(1, tally.answers)
+                facts.setdefault("retry_after_ms", 1 + self._waiting() * mean_us // 1_000)
+            case errors.ReplacedError():
+                tally.replaced += 1
+            case errors.DeadlineError():
+                tally.expired += 1
+            case errors.InferenceError():
+                tally.failed()
+        connection.send(query.error(error, id, **facts))
+
+    # --- what is asked ----------------------------------------------------------------------------------------
+
+    def _inference(self, connection: Connection, request: Request) -> Inference:
+        signature = connection.signature
+        body = connection.inbox.body(request)
+        if len(body) < _HEAD_BYTES:
+            raise errors.WrongSizeError(f"INFER of {len(body)} bytes; its head alone has {_HEAD_BYTES}")
+        digest, deadline_us, flags, _ = query.INFER_HEAD.unpack_from(body)
+        if digest != signature.digest:
+            raise errors.StaleInterfaceError("the request was made for another interface than the one now served")
+        question = body[_HEAD_BYTES:]
+        if flags:
+            place = query.parse_infer(query.Frame(query.Kind.INFER, request.id, bytes(body))).place
+            assert place is not None, "no other flag is known"
+            question = connection.shares.view(place, signature.input_bytes)
+        if len(question) != signature.input_bytes:
+            raise errors.WrongSizeError(
+                f"INFER carries {len(question)} bytes; the inputs of {signature.welcome.model} "
+                f"take {signature.input_bytes}"
+            )
+        return Inference(signature, connection, request, question, deadline_us)
+
+    def _other(self, connection: Connection, request: Request) -> Inference | None:
+        if request.kind == query.Kind.DETECT:
+            from agent.runtime.worker.detection import read  # what it needs costs memory in every worker without
+
+            return read(connection, request)
+        if request.kind != query.Kind.SHARE:
+            raise errors.UnsupportedError(f"{query.Kind(request.kind).name} is not served on this connection")
+        frame = query.Frame(query.Kind.SHARE, request.id, bytes(connection.inbox.body(request)))
+        told = connection.shares.obey(frame, request.descriptor)
+        connection.send(query.json_frame(query.Kind.INFO, told, request.id))
+        return None
+
+    def _paced(self, run: Inference) -> Inference | None:
+        """The run; None where its user asks too often."""
+        connection = run.connection
+        wait_ms = self._rates.wait_ms(connection.uid, connection.requests_per_s, time.monotonic_ns())
+        if not wait_ms:
+            return run
+        busy = errors.BusyError(f"this user may ask {connection.requests_per_s:g} times a second")
+        self.refuse(connection, run.id, busy, retry_after_ms=wait_ms)
+        return None
+
+
+_REFUSALS: dict[type[errors.QueryError], str] = {
+    errors.ReplacedError: "a newer request of this connection took its place",
+    errors.BusyError: "too many requests wait for this model",
+}
+
+
+def _named(error: Exception) -> errors.QueryError:
+    """What the client is told of it. What has no name is the runtime's own fault, and logged."""
+    if isinstance(error, errors.QueryError):
+        return error
+    if isinstance(error, MemoryError):
+        raise error
+    import traceback  # only now: it is half a megabyte
+
+    traceback.print_exception(error, file=sys.stderr)
+    return errors.InternalError(f"the runtime failed: {type(error).__name__}")

@@ -1,0 +1,291 @@
+"""A worker's loop: one model, and the client connections bound to it.
+
+Each round first receives what came, then gives every connection that has a request its turn. A slow sender only ever
+fills its own buffer; a client that does not take its answers is not read from. Told to drain, it finishes what runs and
+hands every connection back, the longest waiting first.
+"""
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agent.runtime import lean
+from agent.runtime.engine import Interpreter, Model
+from agent.runtime.handover import Channel, Message, State
+from agent.runtime.worker.answers import Answers
+from agent.runtime.worker.connection import Allowance, Connection
+from agent.runtime.worker.counters import Tally
+from agent.runtime.worker.inbox import Backlog
+from agent.runtime.worker.quick import Quick
+from agent.runtime.worker.runs import Inference
+from agent.runtime.worker.signature import Signature
+from agent.runtime.worker.ticker import Ticker
+from littoral import errors
+from littoral.wire import query
+
+if TYPE_CHECKING:
+    from agent.runtime.worker.pool import Pool
+
+TICK_S = 1  # between looks at what the host is to be told, and at buffers that can shrink
+SLICE_NS = 200_000  # of serving, before new bytes are looked for again: keeps slow and fast clients even
+EVENTS_AT_ONCE = 64
+
+
+class ModelServer:
+    """Serves until told to drain, or until the host is gone.
+
+    interpreter: run by the loop itself, where there is no pool. signatures: by name.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        model: Model,
+        interpreter: Interpreter,
+        pool: "Pool | None",
+        signatures: Mapping[str, Signature],
+        allowance: Allowance,
+        backlog: Backlog,
+        tally: Tally,
+    ) -> None:
+        self._channel = channel
+        self._model = model
+        self._interpreter = None if model.stateful else interpreter
+        self._spare = [interpreter] if model.stateful else []
+        self._signatures = signatures
+        self._allowance = allowance
+        self._backlog = backlog
+        self._tally = tally
+        self._answers = Answers(tally, self._waiting)
+        alone = pool is None and not model.stateful
+        self._quick = Quick(interpreter, self._answers, tally) if alone else None
+        self._epoll = select.epoll()
+        self._connections: dict[int, Connection] = {}  # by descriptor
+        self._turns: deque[Connection] = deque()
+        self._drains = False
+        self._told_counts: dict[str, int | list[int]] = {}
+        self._rested = False  # nothing was asked for a whole tick
+        self._ticker = Ticker(TICK_S)
+        self._ticker.wind()
+        self._pool = pool
+        if pool is not None:
+            self._epoll.register(pool.descriptor, select.EPOLLIN)
+
+    def serve(self) -> None:
+        self._epoll.register(self._channel, select.EPOLLIN)
+        self._epoll.register(self._ticker.descriptor, select.EPOLLIN)
+        try:
+            while not self._drains:
+                self._receive()
+                if self._turns:
+                    self._serve_slice()
+            self._hand_back()
+        except EOFError:
+            return  # the host is gone; clients find the next one by themselves
+
+    # --- receiving --------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        able = self._turns and not (self._pool and self._pool.full)
+        ready = self._epoll.poll(0 if able else -1, EVENTS_AT_ONCE)
+        quick = None if able else self._quick
+        until_ns = time.monotonic_ns() + SLICE_NS if len(ready) > 1 else 0
+        others = []
+        for descriptor, events in ready:
+            connection = self._connections.get(descriptor)
+            if connection is None:
+                others.append(descriptor)
+                continue
+            if not self._ticker.wound:
+                self._ticker.wind()
+            if events == select.EPOLLIN:
+                connection.receive()
+                if quick is None or not quick.answered(connection):
+                    connection.scan()
+                elif until_ns and time.monotonic_ns() >= until_ns:
+                    quick = None  # the others are received first, and then take turns
+            else:
+                connection.obey(events)
+            if connection.unsettled or connection.inbox.requests:
+                self._settle(connection)
+        for descriptor in others:  # last: a new connection may get the descriptor of one that ended just now
+            if descriptor == self._channel.fileno():
+                self._obey()
+            elif descriptor == self._ticker.descriptor:
+                self._tick()
+            elif self._pool is not None:
+                self._take_done(self._pool.done())
+
+    def _obey(self) -> None:
+        message = self._channel.receive()
+        if message is None:
+            return
+        if message.op == "give":
+            self._accept(message)
+        elif message.op == "stage":
+            self._restage(query.Stage[message.body["stage"].upper()])
+        elif message.op == "drain":
+            self._drains = True
+
+    def _restage(self, stage: query.Stage) -> None:
+        """The same release at another stage. With the end of a trial those go who asked for it by that name."""
+        for signature in self._signatures.values():
+            signature.restage(stage)
+        if stage is not query.Stage.TRIAL:
+            for connection in [each for each in self._connections.values() if each.alias == "trial"]:
+                connection.end(errors.NoReleaseError("the trial has ended"))
+                self._settle(connection)
+
+    def _accept(self, message: Message) -> None:
+        id = int(message.body["id"])
+        try:
+            if message.lost:
+                raise OSError("a descriptor did not arrive")
+            state, connection = self._connect(id, message.descriptors)
+        except OSError:  # this process has no room; the host has kept the connection
+            for descriptor in message.descriptors:
+                os.close(descriptor)
+            self._channel.send_patiently("lost", {"id": id})
+            return
+        self._channel.send_patiently("ack", {"id": id})
+        self._connections[connection.descriptor] = connection
+        self._epoll.register(connection.descriptor, 0)
+        if state.subscribes:
+            connection.signature.subscribers.append(connection)
+        self._greet(connection, state)
+        self._settle(connection)
+
+    def _connect(self, id: int, descriptors: tuple[int, ...]) -> tuple[State, Connection]:
+        """(the state it came with, the connection). Raises OSError; the descriptors are then the caller's."""
+        passed, memfd, *shared = descriptors
+        state = State.from_memfd(memfd)
+        signature = self._signatures.get(state.signature, self._signatures[""])
+        # The limit a client was told once holds as long as its connection: a switch must not lower it.
+        limit_bytes = state.limit_bytes if state.capped else max(state.limit_bytes, signature.welcome.max_frame_bytes)
+        kept = replace(state, limit_bytes=limit_bytes, told=signature.welcome.release)
+        connection = Connection(id, kept, (passed, *shared), signature, self._allowance, self._backlog)
+        os.close(memfd)
+        return state, connection
+
+    def _greet(self, connection: Connection, state: State) -> None:
+        """Tells the client what it is bound to, where it was not told before."""
+        signature = connection.signature
+        if state.signature not in self._signatures:
+            named = ", ".join(signature.welcome.signatures) or "none"
+            connection.end(errors.UnsupportedError(f"no signature {state.signature!r}: the model has {named}"))
+        elif state.greet:
+            body = signature.welcome_json(connection.inbox.limit_bytes)
+            connection.send(query.json_frame(query.Kind.WELCOME, body))
+        elif state.told != signature.welcome.release:
+            body = signature.welcome_json(connection.inbox.limit_bytes)
+            connection.send(query.json_frame(query.Kind.EVENT, {"event": "changed", "welcome": body}))
+
+    def _settle(self, connection: Connection) -> None:
+        """Brings epoll and the queue of turns up to date with the connection."""
+        if connection.unsettled:
+            connection.settle()
+            if connection.closed:
+                self._forget(connection)
+                return
+            if (events := connection.events) != connection.watched:
+                self._epoll.modify(connection.descriptor, events)
+                connection.watched = events
+        if not connection.queued and connection.has_turn:
+            connection.queued = True
+            self._turns.append(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        # its descriptor is closed, and with it its place in epoll
+        if self._connections.pop(connection.descriptor, None) is not None:
+            if connection.subscribes:
+                connection.signature.subscribers.remove(connection)
+            self._channel.send_patiently("closed", {"id": connection.id})
+
+    # --- answering --------------------------------------------------------------------------------------------
+
+    def _serve_slice(self) -> None:
+        turns, pool = self._turns, self._pool
+        until_ns = time.monotonic_ns() + SLICE_NS
+        while turns and not (pool and pool.full):
+            connection = turns.popleft()
+            connection.queued = False
+            if connection.has_turn:
+                self._take_turn(connection)
+            if turns and time.monotonic_ns() >= until_ns:
+                return
+
+    def _take_turn(self, connection: Connection) -> None:
+        run = self._answers.begin(connection, connection.next_request())
+        if run is None:
+            self._settle(connection)
+        elif self._pool is not None:
+            connection.running = connection.inbox.held = True
+            self._pool.post(run)
+        else:
+            try:
+                run.run(self._interpreter or self._own_interpreter(connection))
+            except (errors.ModelLoadError, MemoryError) as error:
+                run.error = errors.InferenceError(f"there is no room for another state of this model: {error}")
+            self._finish(run)
+
+    def _own_interpreter(self, connection: Connection) -> Interpreter:
+        """A model that keeps a state keeps one for each connection."""
+        if connection.interpreter is None:
+            connection.interpreter = self._spare.pop() if self._spare else self._model.interpreter()
+        return connection.interpreter
+
+    def _take_done(self, runs: Sequence[Inference]) -> None:
+        for run in runs:
+            run.connection.running = run.connection.inbox.held = False
+            if not run.connection.closed:
+                self._finish(run)
+
+    def _finish(self, run: Inference) -> None:
+        self._answers.finish(run)
+        self._settle(run.connection)
+        for subscriber in tuple(run.signature.subscribers):
+            self._settle(subscriber)
+
+    # --- telling the host -------------------------------------------------------------------------------------
+
+    def _waiting(self) -> int:
+        return sum(len(connection.inbox.requests) for connection in self._connections.values())
+
+    def _counts(self) -> dict[str, int | list[int]]:
+        subscribers = sum(connection.subscribes for connection in self._connections.values())
+        return {**self._tally.counts(), "waiting": self._waiting(), "subscribers": subscribers}
+
+    def _tick(self) -> None:
+        self._ticker.ticked()
+        counts = self._counts()
+        told = counts != self._told_counts
+        if told:
+            self._channel.send_patiently("counters", counts)
+            self._told_counts = counts
+        resting = [connection.inbox.rest() for connection in self._connections.values()]
+        if told or not all(resting):
+            self._ticker.wind()
+        elif not self._rested:
+            self._rested = True
+            lean.forget_code()  # it takes some milliseconds: while nobody asks
+
+    def _hand_back(self) -> None:
+        if self._pool is not None:
+            self._take_done(self._pool.finish())
+        waiting = dict.fromkeys((*self._turns, *self._connections.values()))
+        for connection in waiting:
+            while connection.inbox.requests and connection.inbox.requests[0].refusal is not None:
+                self._answers.begin(connection, connection.next_request())  # its bytes may be gone
+            if connection.closed:
+                continue
+            self._epoll.unregister(connection.descriptor)
+            state, shared = connection.state()
+            memfd = state.to_memfd()
+            self._channel.send_patiently("back", {"id": connection.id}, (connection.descriptor, memfd, *shared))
+            connection.close()
+            os.close(memfd)
+        self._channel.send_patiently("drained", self._counts())
