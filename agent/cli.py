@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = args.run(args)
     except LittoralError as error:
-        print(f"littoral-agent: {error}", file=sys.stderr)
+        print(f"littoral-agent: {error.code}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -99,7 +99,7 @@ def _status(args: argparse.Namespace) -> int:
         if answering is not None and serves is not None and answering.get(record.model) != serves.release:
             print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")
     if answering is None:
-        print("  but the runtime does not answer: nothing is served now")
+        print("  the runtime does not answer: nothing is served now")
     if not records:
         print("  no model is wanted here yet")
     return 0

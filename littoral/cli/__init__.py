@@ -4,6 +4,7 @@ numpy and Pillow are imported only when a file is read that needs them (extra `c
 """
 
 import argparse
+import os
 import sys
 
 from littoral import errors
@@ -14,15 +15,21 @@ COMMANDS = (models, infer, detect, subscribe, top, bench, run)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0 only where it answered; 1 for a named error, which is printed on stderr; 130 after Ctrl-C."""
+    """Exit status 0 only where it answered; 1 for a named error, which is printed on stderr, and where nobody
+    reads what it prints; 130 after Ctrl-C.
+    """
     options = _parser().parse_args(argv)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except errors.LittoralError as error:
         print(f"littoral: {error.code}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # as with `| head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 

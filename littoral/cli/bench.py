@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from littoral import client, errors
+from littoral.cli import arguments
 from littoral.cli.run import become_runtime
 
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def add(commands: Any, socket: argparse.ArgumentParser) -> None:
         "zeros. For a file (FILE.tflite) it becomes `littoral-runtime bench`: threads by engines.",
     )
     parser.add_argument("model", metavar="MODEL", help="a served model, or a file")
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="of each measurement (2)")
+    parser.add_argument("--seconds", type=arguments.seconds, default=2.0, metavar="S", help="of each measurement (2)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.model.endswith(".tflite"):
+    if "." in options.model or "/" in options.model:  # no model has such a name
         become_runtime("bench", Path(options.model), ["--seconds", options.seconds, *["--json"] * options.json])
     rows = [measure(options.model, options.socket, clients, options.seconds) for clients in CLIENTS]
     if options.json:
@@ -91,11 +92,13 @@ def _at(values: list[int], share: float) -> int:
 def _take(end: "Connection[Any, Any]") -> Any:
     """What a client's process says; the error that it ended in is raised here."""
     try:
-        said = end.recv() if end.poll(PATIENCE_S) else errors.DeadlineError("a client's process said nothing")
+        if not end.poll(PATIENCE_S):
+            raise errors.DeadlineError("a client's process said nothing")
+        problem, said = end.recv()
     except EOFError:
-        said = errors.InternalError("a client's process ended")
-    if isinstance(said, errors.LittoralError):
-        raise said
+        raise errors.InternalError("a client's process ended") from None
+    if problem:
+        raise errors.by_code(*problem)
     return said
 
 
@@ -105,13 +108,13 @@ def _ask(end: "Connection[Any, Any]", model: str, socket: str | None, seconds: f
         with client.Client(model, socket, name="littoral bench") as asked:
             zeros = bytes(asked.interface.input_bytes)
             asked.infer(zeros)
-            end.send(None)
+            end.send(((), None))
             end.recv()
             samples = []
             until = time.monotonic() + seconds
             while (began := time.monotonic()) < until:
                 answer = asked.infer(zeros)
                 samples.append((round((time.monotonic() - began) * 1e6), answer.invoked_us))
-            end.send(samples)
+            end.send(((), samples))
     except errors.LittoralError as error:
-        end.send(error)
+        end.send(((error.code, error.cause, error.remedy), None))

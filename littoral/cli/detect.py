@@ -49,7 +49,8 @@ def _run(options: argparse.Namespace) -> int:
         try:
             drawn.save(options.out)
         except (OSError, ValueError) as error:
-            raise errors.ConfigError(f"{options.out} cannot be written: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise errors.ConfigError(f"{options.out} cannot be written: {why}") from error
         if not options.json:
             print(f"drawn in {options.out}")
     return 0

@@ -25,7 +25,7 @@ class Question:
 def read(path: Path, interface: Interface) -> Question:
     """The inputs in a file. Raises ConfigError where it cannot be read, WrongInputsError where it does not fit."""
     if not path.is_file():
-        raise errors.ConfigError(f"{path} is no file")
+        raise errors.ConfigError(f"there is no file {path}")
     if path.suffix in (".npz", ".npy"):
         return _read_arrays(path, interface)
     return _read_image(path, interface)
@@ -139,4 +139,4 @@ def write_arrays(path: Path, outputs: dict[str, Any]) -> None:
             numpy.savez(file, **outputs)
         temporary.replace(path)
     except OSError as error:
-        raise errors.ConfigError(f"{path} cannot be written: {error}") from error
+        raise errors.ConfigError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ from littoral.cli.text import answer_json
 
 TOP = 5  # labels printed of a classification
 VALUES = 8  # printed of an output without labels
+LARGEST = 3  # of a longer one, where it is a single row
 
 
 def add(commands: Any, socket: argparse.ArgumentParser) -> None:
@@ -60,6 +61,9 @@ def _print(answer: client.Answer, question: Question, options: argparse.Namespac
             values = ", ".join(f"{value:g}" for value in array.reshape(-1)[:VALUES].tolist())
             more = ", ..." if array.size > VALUES else ""
             print(f"  {name} {array.dtype}{list(array.shape)}: {values}{more}")
+            if more and array.shape[-1] == array.size:
+                largest = sorted(enumerate(array.reshape(-1).tolist()), key=lambda pair: -pair[1])[:LARGEST]
+                print(f"    largest: {', '.join(f'{value:g} at {index}' for index, value in largest)}")
     if options.output is not None:
         print(f"outputs are in {options.output}")
 

@@ -8,6 +8,14 @@ from littoral import client
 from littoral.cli.text import size_text
 from littoral.tensors import Tensor
 
+# Why a model is not served as its record says, by the words of LIST.
+REASONS = {
+    "unvouched": "no agent vouches for it",
+    "died": "its worker died",
+    "failed": "it cannot be loaded",
+    "safe": "it died too often",
+}
+
 
 def add(commands: Any, socket: argparse.ArgumentParser) -> None:
     parser = commands.add_parser("models", parents=[socket], help="list what this device serves")
@@ -28,7 +36,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _lines(entry: dict[str, Any]) -> list[str]:
-    reason = f": {entry['reason']}" if entry["reason"] else ""
+    reason = f": {REASONS.get(entry['reason'], entry['reason'])}" if entry["reason"] else ""
     if entry["stage"] == "none":
         return [f"{entry['model']}  serves no release{reason}"]
     told = [f"release {entry['release']} ({entry['version']})", entry["stage"] + reason]

@@ -13,13 +13,17 @@ from littoral import errors
 RUNTIME = "agent.runtime.cli"  # by name: this package needs nothing of the agent, and does not come with it
 
 
-def add(commands: Any, socket: argparse.ArgumentParser) -> None:
+def add(commands: Any, _socket: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "run",
-        parents=[socket],
         help="serve one local file",
         description="Serves one model file until Ctrl-C, with no fleet server and no signature; every answer says "
         "`local`. It becomes `littoral-runtime serve`.",
+    )
+    parser.add_argument(
+        "--socket",
+        metavar="PATH",
+        help="where it is asked (LITTORAL_SOCKET, else littoral.sock in XDG_RUNTIME_DIR, else /tmp/littoral-UID.sock)",
     )
     parser.add_argument("file", type=Path, metavar="FILE.tflite", help="the model")
     parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes, one a line")
@@ -29,7 +33,8 @@ def add(commands: Any, socket: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    given = {"--labels": options.labels, "--card": options.card, "--name": options.name, "--socket": options.socket}
+    socket = options.socket or os.environ.get("LITTORAL_SOCKET")
+    given = {"--labels": options.labels, "--card": options.card, "--name": options.name, "--socket": socket}
     become_runtime(
         "serve", options.file, [word for option, value in given.items() if value for word in (option, value)]
     )
@@ -38,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
 def become_runtime(command: str, file: Path, options: Iterable[object]) -> NoReturn:
     """This process becomes `littoral-runtime` with a command about a file. Raises ConfigError."""
     if not file.is_file():
-        raise errors.ConfigError(f"{file} is no file")
+        raise errors.ConfigError(f"there is no file {file}")
     try:
         found = find_spec(RUNTIME)
     except ModuleNotFoundError:

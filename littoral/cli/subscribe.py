@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from littoral import client
+from littoral.cli import arguments
 from littoral.cli.text import answer_json, detection_json
 from littoral.client import Answer
 
@@ -18,7 +19,7 @@ def add(commands: Any, socket: argparse.ArgumentParser) -> None:
         '{"dropped": N} stands where N were left out because they were not taken in time.',
     )
     parser.add_argument("model", metavar="MODEL", help="a model, or an alias: MODEL@baseline, MODEL@trial")
-    parser.add_argument("--count", type=int, metavar="N", help="end after so many results")
+    parser.add_argument("--count", type=arguments.count, metavar="N", help="end after so many results")
     parser.set_defaults(run=_run)
 
 

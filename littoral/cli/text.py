@@ -79,6 +79,11 @@ def name_of(label: str, index: int) -> str:
     return label or f"#{index}"
 
 
+def name_of_item(item: Box | Pose) -> str:
+    """As name_of; a pose without a label is a pose, as its model knows nothing else."""
+    return item.label or ("pose" if isinstance(item, Pose) and not item.index else name_of("", item.index))
+
+
 def detection_lines(model: str, detection: Detection) -> list[str]:
     """A table for people."""
     stage = detection.stage.name.lower()
@@ -94,7 +99,7 @@ def _result_lines(detection: Detection) -> list[str]:
     if detection.classes:
         return [f"  {found.score:8.3f}  {name_of(found.label, found.index)}" for found in detection.classes]
     if items := boxes_of(detection):
-        names = [name_of(item.label, item.index) for item in items]
+        names = [name_of_item(item) for item in items]
         wide = max(len("label"), *(len(name) for name in names))
         head = f"  {'score':>8}  {'label':{wide}}  {'x0':>7} {'y0':>7} {'x1':>7} {'y1':>7}"
         return [head, *(_box_line(item, name, wide) for item, name in zip(items, names, strict=True))]

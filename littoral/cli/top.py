@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from littoral import client
+from littoral.cli import arguments
 from littoral.cli.text import size_text
 
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
@@ -43,7 +44,9 @@ def add(commands: Any, socket: argparse.ArgumentParser) -> None:
         description="Prints a table of the models each second until Ctrl-C: answers a second, time in the engine and "
         "in the queue, requests that wait, errors and refusals in that second, memory (PSS), and why it is loaded.",
     )
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between two tables (1)")
+    parser.add_argument(
+        "--interval", type=arguments.seconds, default=1.0, metavar="S", help="seconds between two tables (1)"
+    )
     parser.add_argument("--once", action="store_true", help="one table of one interval")
     parser.add_argument("--json", action="store_true", help="print JSON, one list of models a line")
     parser.set_defaults(run=_run)

@@ -103,7 +103,7 @@ class Client:
         threshold: float | None = None,
         overlap: float | None = None,
         top: int | None = None,
-        labels: Iterable[str] = (),
+        labels: str | Iterable[str] = (),
         timeout_s: float | None = None,
     ) -> Detection:
         """What the model sees in a frame: the runtime prepares it, and decodes the outputs, as the model's card says.
@@ -111,12 +111,12 @@ class Client:
         picture: a Picture; bytes of a JPEG file; a uint8 array of height x width x 3 (RGB, or format=Format.BGR24) or
         height x width (grey); with format=Format.SAMPLES an array of the next samples. threshold: least score, 0 to 1;
         overlap: the intersection over union above which the weaker of two boxes goes; top: at most so many; labels:
-        only these. What is left out is as the card says.
+        only these, or this one. What is left out is as the card says.
 
         Raises PictureError, UnsupportedError where the card describes no picture, and what infer raises but for the
         errors of inputs and interfaces.
         """
-        options = Options(threshold, overlap, top, tuple(labels))
+        options = Options(threshold, overlap, top, _names(labels))
         detection = self._ask(self._detect_request(picture_of(picture, format), options, timeout_s))
         assert isinstance(detection, Detection)
         return detection
@@ -140,14 +140,14 @@ class Client:
         threshold: float | None = None,
         overlap: float | None = None,
         top: int | None = None,
-        labels: Iterable[str] = (),
+        labels: str | Iterable[str] = (),
         timeout_s: float | None = None,
     ) -> int:
         """Asks as detect does, without waiting; see submit."""
         given = picture_of(picture, format)
         if not isinstance(given.data, Slot):
             given = replace(given, data=bytes(given.data))
-        options = Options(threshold, overlap, top, tuple(labels))
+        options = Options(threshold, overlap, top, _names(labels))
         return self._submit(self._detect_request(given, options, timeout_s))
 
     def poll(self, timeout_s: float = 0.0) -> list[tuple[int, Outcome]]:
@@ -244,3 +244,8 @@ class Client:
         same = served.digest == self._told.digest
         if same or (not isinstance(outcome, Detection) and getattr(outcome, "interface", None) is served.interface):
             self._told = served
+
+
+def _names(labels: str | Iterable[str]) -> tuple[str, ...]:
+    """One name is a string, and not its letters."""
+    return (labels,) if isinstance(labels, str) else tuple(labels)

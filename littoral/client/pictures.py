@@ -43,7 +43,11 @@ def picture_of(value: Any, format: Format | None = None) -> Picture:
         return value
     if isinstance(value, Array):
         return _of_array(value, format)
-    data = memoryview(value).cast("B")
+    try:
+        data = memoryview(value).cast("B")
+    except TypeError as error:
+        remedy = "Give the bytes of a JPEG file, a uint8 array, or a Picture."
+        raise errors.PictureError(f"{type(value).__name__} is no picture", remedy=remedy) from error
     if bytes(data[:2]) != JPEG_START:
         raise errors.PictureError("bytes that are no JPEG", remedy="Say what they are with Picture(format, ...).")
     return Picture(Format.JPEG, 0, 0, data)
@@ -57,7 +61,7 @@ def _of_array(array: Array, format: Format | None) -> Picture:
     usual = {(3, 3): Format.RGB24, (2, 1): Format.GREY, (3, 1): Format.GREY}.get((len(shape), channels))
     chosen = format or usual
     fits = usual is not None and chosen in ((Format.RGB24, Format.BGR24) if channels == 3 else (Format.GREY,))
-    if chosen is None or not fits or array.dtype.name != "uint8":
+    if chosen is None or not fits or array.dtype.name != "uint8" or 0 in shape:
         raise errors.PictureError(
             f"an array of {array.dtype.name}{list(shape)} is no picture",
             remedy="Give uint8 of height x width x 3 or height x width, or a Picture.",

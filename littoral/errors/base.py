@@ -1,6 +1,6 @@
 """What all named errors have in common, and the two that any room may raise."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class LittoralError(Exception):
@@ -18,6 +18,16 @@ class LittoralError(Exception):
         self.cause = cause
         self.remedy = self.default_remedy if remedy is None else remedy
         super().__init__(f"{cause}. {self.remedy}" if self.remedy else cause)
+
+    def __reduce__(self) -> Any:
+        """Pickled and copied as it is: its text is made of cause and remedy once."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(cls: type[LittoralError], args: tuple[Any, ...], state: dict[str, Any]) -> LittoralError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class BadNameError(LittoralError):

@@ -186,7 +186,8 @@ def parse_options(data: bytes) -> Options:
             raise ValueError("labels is a list of names")
         return Options(_share(value, "threshold"), _share(value, "overlap"), top, tuple(labels))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise errors.PictureError(f"options that cannot be read: {error}") from error
+        remedy = "docs/protocol.md, DETECT, says what options there are."
+        raise errors.PictureError(f"options that cannot be read: {error}", remedy=remedy) from error
 
 
 def _share(value: dict[str, Any], name: str) -> float | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,14 @@ def test_every_code_belongs_to_one_error_and_gives_it_back() -> None:
 
 def test_an_unknown_code_is_still_an_error() -> None:
     assert "from-the-future: because" in str(errors.by_code("from-the-future", "because"))
+
+
+@pytest.mark.parametrize("error", [errors.BusyError("full", remedy="wait"), errors.DigestError("aa", "bb")])
+def test_an_error_survives_a_pickle(error: errors.LittoralError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)
 
 
 def test_an_error_says_cause_and_remedy() -> None:

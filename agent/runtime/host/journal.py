@@ -14,6 +14,9 @@ _REASONS = {
     "safe": "it died too often",
 }
 
+_failing: dict[str, dict[str, str]] = {}
+"""What was said last of a model that is not served, by the kind of message."""
+
 
 def say(text: str, level: str = "INFO") -> None:
     """level: INFO, WARNING or ERROR."""
@@ -24,14 +27,28 @@ def say(text: str, level: str = "INFO") -> None:
 def tell(message: control.Message) -> None:
     """Says what the agent is told, where that is news."""
     text = _sentence(message)
-    if text:
+    if text and not _is_old(message, text):
         say(text, "WARNING" if isinstance(message, control.Died | control.Failed) else "INFO")
+
+
+def _is_old(message: control.Message, text: str) -> bool:
+    """What is tried again and again, and fails in the same way, is news once; until the model is served."""
+    match message:
+        case control.Serving() if message.bundle:
+            _failing.pop(message.model, None)
+        case control.Serving() | control.Failed():
+            told = _failing.setdefault(message.model, {})
+            kind = type(message).__name__
+            old, told[kind] = told.get(kind), text
+            return old == text
+    return False
 
 
 def _sentence(message: control.Message) -> str:
     match message:
         case control.Serving(bundle=""):
-            return f"{message.model}: nothing is served{_because(message.reason)}"
+            why = f": {_REASONS.get(message.reason, message.reason)}" if message.reason else ""
+            return f"{message.model}: nothing is served{why}"
         case control.Serving():
             return f"{message.model}: release {message.release} is served, {message.stage}{_because(message.reason)}"
         case control.Failed(bundle=""):

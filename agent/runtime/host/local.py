@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.config import Config, Runtime
-from agent.runtime.release import Release
+from agent.runtime.release import Release, parse_labels
 from agent.slots import Slot, SlotRecord
 from littoral import canonical
+from littoral.bundle import card as cards
 from littoral.bundle.manifest import Blob, Lineage, Manifest
 from littoral.errors import ConfigError
 from littoral.names import check_name
@@ -47,7 +48,9 @@ class LocalShelf:
 
 @contextmanager
 def shelf(file: Path, labels: Path | None, card: Path | None, name: str) -> Iterator[LocalShelf]:
-    """Raises ConfigError for a file that cannot be read, BadNameError for a name that no model can have."""
+    """Raises ConfigError for a file that cannot be read, BadNameError for a name that no model can have, CardError and
+    ManifestError for a card and labels that make no sense.
+    """
     files = {"model": file, "labels": labels, "card": card}
     with tempfile.TemporaryDirectory(prefix="littoral-") as made:
         folder = Path(made)
@@ -59,6 +62,10 @@ def shelf(file: Path, labels: Path | None, card: Path | None, name: str) -> Iter
                 data = path.read_bytes()
             except OSError as error:
                 raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+            if role == "card":
+                cards.parse(data.decode(errors="replace"))
+            elif role == "labels":
+                parse_labels(data)
             blobs[role] = Blob(canonical.digest(data), len(data), "")
             (folder / role).symlink_to(path.absolute())
         manifest = Manifest(
@@ -85,9 +92,13 @@ def settings(shelf: LocalShelf, socket: Path | None, engine: str) -> Config:
 
 def hint(shelf: LocalShelf, config: Config) -> str:
     """What to type next."""
+    inputs = shelf.release("").card().inputs
+    sees = any(given.get("kind") == "image" for given in inputs)
+    command = f"detect {shelf.name} IMAGE" if sees else f"infer {shelf.name} --input FILE"
     return (
-        f"serving {shelf.name} on {config.query_socket}; nobody signed it. Ctrl-C ends it. In another terminal:\n"
-        f"  littoral infer {shelf.name} --socket {config.query_socket} --input FILE"
+        f"{shelf.name}, which nobody signed, is served until Ctrl-C. In another terminal:\n"
+        f"  export LITTORAL_SOCKET={config.query_socket}\n"
+        f"  littoral {command}"
     )
 
 

@@ -389,7 +389,11 @@ class Model:
         self._around.refuse(carried, error)
 
     def _nothing(self) -> errors.NoReleaseError:
-        return errors.NoReleaseError(f"no release of {self.name} can be served now")
+        serves = None if self.record is None else self.record.serves
+        failed = None if serves is None else self._troubles.failures.get(serves.bundle)
+        cause = f"no release of {self.name} can be served now" + (f": {failed.reason}" if failed else "")
+        local = self.record is not None and self.record.stage == "local"
+        return errors.NoReleaseError(cause, remedy="" if local else None)  # of a local file no agent knows
 
     # --- small things -----------------------------------------------------------------------------------------
 

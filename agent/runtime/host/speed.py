@@ -63,10 +63,10 @@ def as_json(rows: list[Row]) -> str:
 
 
 def as_table(rows: list[Row]) -> str:
-    lines = [f"{'engine':<8} {'threads':>7} {'interpreters':>12} {'p50 us':>9} {'p95 us':>9} {'runs/s':>9}"]
+    lines = [f"{'ENGINE':<6}  {'THREADS':>7}  {'INTERPRETERS':>12}  {'P50 MS':>8}  {'P95 MS':>8}  {'PER S':>9}"]
     for row in rows:
-        numbers = row.problem or f"{row.p50_us:>9} {row.p95_us:>9} {row.per_s:>9.1f}"
-        lines.append(f"{row.engine:<8} {row.threads:>7} {row.interpreters:>12} {numbers}")
+        numbers = row.problem or f"{row.p50_us / 1000:8.3f}  {row.p95_us / 1000:8.3f}  {row.per_s:9.1f}"
+        lines.append(f"{row.engine:<6}  {row.threads:>7}  {row.interpreters:>12}  {numbers}")
     return "\n".join(lines)
 
 
@@ -107,7 +107,8 @@ def _run(row: Row, model: bytes, seconds: float) -> Row:
         for interpreter in interpreters:
             interpreter.run(question)
     except (errors.LittoralError, MemoryError) as error:
-        problem = str(error)[: ROW_BYTES // 8] or "it does not fit into memory"
+        cause = error.cause if isinstance(error, errors.LittoralError) else "it does not fit into memory"
+        problem = " ".join(cause[: ROW_BYTES // 8].split())
         return Row(row.engine, row.threads, row.interpreters, problem=problem)
     times_us: list[int] = []
     started = time.monotonic()

@@ -28,7 +28,9 @@ def want(task: Task, options: Options) -> Wanted:
     if options.labels:
         unknown = [name for name in options.labels if name not in task.interface.labels]
         if unknown:
-            raise PictureError(f"the model has no label {', '.join(map(repr, unknown))}")
+            raise PictureError(
+                f"the model has no label {', '.join(map(repr, unknown))}", remedy="WELCOME lists the labels."
+            )
         named = [number for number, name in enumerate(task.interface.labels) if name in options.labels]
         labels = np.array(named, np.int64)
     return Wanted(

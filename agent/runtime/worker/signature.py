@@ -46,7 +46,10 @@ class Signature:
         The first one brings numpy and Pillow into this process.
         """
         if self._task is None:
-            raise errors.UnsupportedError("the card of this model describes neither picture nor window")
+            raise errors.UnsupportedError(
+                "the card of this model describes neither picture nor window",
+                remedy="Serve it with a card that does (docs/card.md), or send tensors (`littoral infer`).",
+            )
         if self._pipeline is None:
             try:
                 from agent.runtime.vision.pipeline import Pipeline

@@ -29,6 +29,20 @@ def test_an_error_in_a_clients_process_is_named_here(capsys: pytest.CaptureFixtu
     with FakeServer({}) as server:
         status, _, err = run(capsys, "bench", "m", "--socket", str(server.socket))
     assert (status, "littoral: unknown-model:" in err) == (1, True)
+    assert err.count("lists what this device serves") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["bench", "m", "--seconds", "0"], ["top", "--interval", "-1"], ["top", "--interval", "inf"]),
+        *(["subscribe", "m", "--count", "0"], ["subscribe", "m", "--count", "x"]),
+    ],
+)
+def test_a_number_that_makes_no_sense_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(capsys, *words)
+    assert ended.value.code == 2
 
 
 # --- files ------------------------------------------------------------------------------------------------------
@@ -53,18 +67,23 @@ def became(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_run_becomes_the_runtime_that_serves_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], became: list[list[str]]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], became: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "m.tflite"
     file.write_bytes(b"")
+    monkeypatch.delenv("LITTORAL_SOCKET", raising=False)
     with pytest.raises(BecameError):
         run(capsys, "run", file)
     with pytest.raises(BecameError):
         run(capsys, "run", file, "--labels", "L", "--card", "C", "--name", "n", "--socket", "S")
+    monkeypatch.setenv("LITTORAL_SOCKET", "E")
+    with pytest.raises(BecameError):
+        run(capsys, "run", file)
     options = ["--labels", "L", "--card", "C", "--name", "n", "--socket", "S"]
     assert became == [
         ["-m", "agent.runtime.cli", "serve", str(file)],
         ["-m", "agent.runtime.cli", "serve", str(file), *options],
+        ["-m", "agent.runtime.cli", "serve", str(file), "--socket", "E"],
     ]
 
 
@@ -79,8 +98,8 @@ def test_bench_of_a_file_becomes_the_runtimes_own(
 
 
 def test_a_file_that_is_not_there_is_a_named_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("run", "bench"):
-        status, _, err = run(capsys, command, tmp_path / "none.tflite")
+    for words in (("run", "none.tflite"), ("bench", "none.tflite"), ("bench", "none")):
+        status, _, err = run(capsys, words[0], tmp_path / words[1])
         assert (status, "littoral: bad-config:" in err) == (1, True)
 
 

@@ -71,6 +71,14 @@ def test_every_kind_of_result_is_printed(
     assert [line.split() for line in out.splitlines()[1:]] == rows
 
 
+def test_a_pose_without_a_label_is_called_a_pose(
+    server: FakeServer, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.switch("m", FakeModel(sees=(Pose("", 0.5, 1, 2, 3, 4, (), 0),)))
+    _, out, _ = run(capsys, "detect", "m", image)
+    assert out.splitlines()[-1].split()[:2] == ["0.500", "pose"]
+
+
 @pytest.mark.parametrize(
     ("sees", "kind", "results"),
     [
@@ -189,6 +197,12 @@ def test_a_mask_covers_the_image_and_leaves_out_what_is_nothing() -> None:
     assert all(abs(a - b) <= 1 for a, b in zip(drawn.getpixel((10, 60)), half, strict=True))
     assert drawn.getpixel((90, 60)) == BLACK
     assert drawn.getpixel((5, 5)) == draw.COLOURS[1]  # its name stands in the corner
+
+
+def test_labels_of_one_mask_have_different_colours() -> None:
+    data = b"\0" * 60 + b"\7" * 39 + b"\x0e"
+    drawn = draw.annotated(Image.new("RGB", (100, 800)), detection(100, 800, ResultKind.MASK, mask=Mask(1, 100, data)))
+    assert len({drawn.getpixel((50, y)) for y in (400, 700, 796)}) == 3
 
 
 def test_classes_are_written_into_the_corner_and_corners_in_any_order_are_drawn() -> None:

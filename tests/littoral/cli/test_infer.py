@@ -148,6 +148,18 @@ def test_the_best_labels_are_printed_with_their_scores(
     ]
 
 
+def test_without_labels_the_largest_values_of_a_row_are_told(
+    device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(device, inputs=[["in", "uint8", [9], 0.0, 0]], outputs=[["out", "uint8", [1, 9], 0.0, 0]])
+    np.save(tmp_path / "given.npy", np.array([1, 9, 3, 0, 0, 0, 0, 7, 2], "uint8"))
+    _, out, _ = run(capsys, "infer", "m", "--input", tmp_path / "given.npy")
+    assert out.splitlines()[-2:] == [
+        "  out uint8[1, 9]: 1, 9, 3, 0, 0, 0, 0, 7, ...",
+        "    largest: 9 at 1, 7 at 7, 3 at 2",
+    ]
+
+
 def test_a_real_classifier_knows_the_cat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = assets.ensure()
     device = Device(tmp_path, REAL_HOST, {"engine": engine_under_test()})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ def test_a_file_served_by_hand_and_a_model_that_sleeps_are_listed_too(
     monkeypatch.setattr(client, "models", lambda _socket: [gone, local, sleeping])
     _, out, _ = run(capsys, "models")
     lines = out.splitlines()
-    assert lines[0] == "g  serves no release: failed"
+    assert lines[0] == "g  serves no release: it cannot be loaded"
     assert lines[1] == "m  release 0 (v0), local, fake 1, 8.1 MB"
     assert lines[2] == "  loaded: serving"
     assert lines[-2:] == ["  detect: embedding", "s  release 4 (v4), unloaded"]
@@ -54,6 +57,16 @@ def test_without_a_runtime_the_status_is_1_and_the_error_named(
     status, out, err = run(capsys, "models", "--socket", tmp_path / "none.sock")
     assert (status, out) == (1, "")
     assert "littoral: unreachable:" in err
+
+
+def test_it_ends_quietly_where_nobody_reads_on() -> None:
+    with FakeServer({"m": FakeModel()}) as server:
+        command = [sys.executable, "-m", "littoral.cli", "models", "--socket", str(server.socket)]
+        reader, writer = os.pipe()
+        os.close(reader)
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_ctrl_c_ends_it_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,6 +165,7 @@ def test_options_are_kept_to(server: FakeServer) -> None:
         assert [box.label for box in asking.detect(GREY, threshold=0.4).boxes] == ["dog", "cat"]
         assert [box.label for box in asking.detect(GREY, top=1).boxes] == ["dog"]
         assert [box.label for box in asking.detect(GREY, labels=["fish", "cat"]).boxes] == ["cat", "fish"]
+        assert [box.label for box in asking.detect(GREY, labels="fish").boxes] == ["fish"]
 
 
 def test_options_arrive_as_they_were_given(asking: Client, looking: Looking) -> None:
@@ -229,6 +230,8 @@ def test_submitted_pictures_may_be_overwritten_at_once(asking: Client, server: F
     ("given", "format"),
     [
         (b"GIF89a", None),
+        ("photograph.jpg", None),
+        (np.zeros((0, 4, 3), "uint8"), None),
         (np.zeros((2, 4, 3), "float32"), None),
         (np.zeros((2, 4, 4), "uint8"), None),
         (np.zeros(8, "uint8"), None),

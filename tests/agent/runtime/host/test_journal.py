@@ -19,6 +19,7 @@ BUNDLE = "0123456789ab" + "0" * 52
             "INFO m: release 1 is served, committed, not what its record names: its worker died",
         ),
         (control.Serving("m", 0, "", "none"), "INFO m: nothing is served"),
+        (control.Serving("m", 0, "", "none", "failed"), "INFO m: nothing is served: it cannot be loaded"),
         (control.Serving("m", 0, BUNDLE, "local"), "INFO m: release 0 is served, local"),
         (
             control.Failed("m", BUNDLE, "model-load", "it is no model"),
@@ -49,6 +50,24 @@ def test_what_the_agent_is_told_is_said_in_words(
 ) -> None:
     journal.tell(message)
     assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_what_fails_again_and_again_is_said_once_until_the_model_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = control.Failed("again", BUNDLE, "model-load", "it is no model")
+    nothing = control.Serving("again", 0, "", "none", "failed")
+    served = control.Serving("again", 1, BUNDLE, "committed")
+    other = control.Failed("again", BUNDLE, "model-load", "it is half a model")
+    for message in (failed, failed, nothing, failed, nothing, other, other, served, served, failed):
+        journal.tell(message)
+    said = [line.partition("again: ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        "bundle 0123456789ab cannot be loaded (model-load): it is no model",
+        "nothing is served: it cannot be loaded",
+        "bundle 0123456789ab cannot be loaded (model-load): it is half a model",
+        "release 1 is served, committed",
+        "release 1 is served, committed",
+        "bundle 0123456789ab cannot be loaded (model-load): it is no model",
+    ]
 
 
 def test_what_is_no_news_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:

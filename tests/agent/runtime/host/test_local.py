@@ -31,6 +31,7 @@ def file(tmp_path: Path) -> Path:
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Serves with these arguments on q.sock, until the test ends."""
     started: list[subprocess.Popen[str]] = []
+    (tmp_path / "meminfo").touch()  # scripted.py looks there whether memory is short
 
     def start(*arguments: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, *SCRIPTED_HOST, "serve", *arguments, "--socket", tmp_path / "q.sock"]
@@ -57,7 +58,7 @@ def test_a_file_is_served_and_every_answer_says_that_it_is_local(serve: Serve, f
     process.send_signal(signal.SIGTERM)
     told, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
-    assert f"littoral infer person-detect-v2 --socket {tmp_path / 'q.sock'}" in told
+    assert f"export LITTORAL_SOCKET={tmp_path / 'q.sock'}\n  littoral infer person-detect-v2 --input FILE" in told
     assert not (tmp_path / "q.sock").exists()
 
 
@@ -85,6 +86,22 @@ def test_a_file_that_cannot_be_read_and_a_senseless_name_are_named_errors(tmp_pa
         pass
     with pytest.raises(errors.ConfigError), local.shelf(file, tmp_path / "none", None, ""):
         pass
+
+
+def test_a_card_and_labels_that_make_no_sense_are_told_before_anything_is_served(tmp_path: Path, file: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(b"kindly = \xff")
+    with pytest.raises(errors.CardError), local.shelf(file, None, bad, ""):
+        pass
+    with pytest.raises(errors.ManifestError), local.shelf(file, bad, None, ""):
+        pass
+
+
+def test_who_gave_a_card_of_images_is_told_to_show_it_one(tmp_path: Path, file: Path) -> None:
+    card = tmp_path / "card.toml"
+    card.write_text('[[input]]\nkind = "image"\n')
+    with local.shelf(file, None, card, "m") as shelf:
+        assert "littoral detect m IMAGE" in local.hint(shelf, local.settings(shelf, None, "auto"))
 
 
 def test_the_socket_lies_where_only_its_user_gets_at_it(

@@ -20,7 +20,7 @@ def test_a_file_is_run_in_every_way_by_the_engine_that_is_there() -> None:
     assert {row.engine for row in ran} == {engine_under_test()}
     assert (ran[0].threads, ran[0].interpreters) == (1, 1)
     assert all(0 < row.p50_us <= row.p95_us and row.per_s > 0 for row in ran)
-    assert [line.split()[0] for line in speed.as_table(rows).splitlines()] == ["engine", *(row.engine for row in rows)]
+    assert [line.split()[0] for line in speed.as_table(rows).splitlines()] == ["ENGINE", *(row.engine for row in rows)]
     assert json.loads(speed.as_json(rows))[0]["engine"] == rows[0].engine
 
 
