@@ -6,8 +6,10 @@ travels in a memfd, because one message holds at most about 212,000 bytes. `fds`
 state, and what its client shared.
 
     host to worker: give {id} +fds, stage {stage}, drain
-    worker to host: ready {...}, failed {code, reason}, ack {id}, lost {id}, closed {id}, back {id} +fds,
-                    counters {...}, drained {counters}
+    worker to host: welcome {part}, ready {load_us}, failed {code, reason}, ack {id}, lost {id}, closed {id},
+                    back {id} +fds, counters {...}, drained {counters}
+
+A WELCOME is as long as the model's labels make it, and travels in parts before `ready`.
 """
 
 import array
@@ -21,7 +23,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-MESSAGE_BYTES = 200_000  # a WELCOME's interface is the longest, far below
+MESSAGE_BYTES = 200_000
+PART_BYTES = MESSAGE_BYTES // 3  # of a text in a message, where quotes and backslashes take two bytes
 MESSAGE_DESCRIPTORS = 253  # the kernel's SCM_MAX_FD
 RETRY_S = 0.002  # after ETOOMANYREFS: too many descriptors on their way
 _IN_BYTES = ("unread", "unsent", "window", "farewell")  # fields of State that JSON cannot hold

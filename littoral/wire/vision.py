@@ -4,7 +4,6 @@ Without I/O, as littoral/wire/query.py, and described byte by byte in docs/proto
 """
 
 import json
-import math
 import struct
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -194,7 +193,7 @@ def _share(value: dict[str, Any], name: str) -> float | None:
     number = value.get(name)
     if number is None:
         return None
-    if type(number) not in (int, float) or not (math.isfinite(number) and 0 <= number <= 1):
+    if type(number) not in (int, float) or not 0 <= number <= 1:
         raise ValueError(f"{name} is {number!r}, it is 0 to 1")
     return float(number)
 

@@ -187,7 +187,7 @@ class Door:
             uid=entrant.caller.uid,
             requests_per_s=allowance.requests_per_s,
             capped=allowance.max_frame_bytes > 0,
-            limit_bytes=allowance.max_frame_bytes,
+            limit_bytes=min(allowance.max_frame_bytes, query.MAX_FRAME_BYTES),
             signature=hello.signature,
             latest=hello.queue is query.Queue.LATEST,
             subscribes=hello.mode is query.Mode.SUBSCRIBE,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from agent import control
 from agent.config import Model as Treatment
 from agent.runtime.handover import Carried
+from agent.runtime.host import journal
 from agent.runtime.host.admission import Admission
 from agent.runtime.host.beside import Beside
 from agent.runtime.host.children import Ended
@@ -245,6 +246,8 @@ class Model:
             return switch
         if self._applying or self._on_demand:
             raise admission.no_room(free_bytes)
+        short_bytes = admission.need_bytes - free_bytes
+        journal.say(f"{self.name}: is served although the budget is {short_bytes} bytes short of it", "WARNING")
         return Switch.HANDOVER  # at start and after a death: it was admitted before
 
     def _sleep_on(self, error: errors.NoRoomError) -> None:

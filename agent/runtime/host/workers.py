@@ -4,6 +4,7 @@ The host keeps a copy of every connection it gave until the worker says it has i
 that dies in between.
 """
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Worker:
         self.delegate = settings.delegate
         self.welcome: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
+        self._welcome_parts: list[str] = []
         self.used_at = time.monotonic()
         self._loop = loop
         self._given: dict[int, Carried] = {}  # not acknowledged yet
@@ -184,11 +186,14 @@ class Worker:
     def _take(self, message: Message) -> None:
         body = message.body
         match message.op:
+            case "welcome":
+                self._welcome_parts.append(body["part"])
             case "ready":
                 self.expected()
                 if self._gentle:
                     self._child.set_nice(0)
-                self.welcome = body["welcome"]
+                self.welcome = json.loads("".join(self._welcome_parts))
+                self._welcome_parts.clear()
                 self.owner.worker_ready(self)
             case "failed":
                 self._refusal = (body["code"], body["reason"])

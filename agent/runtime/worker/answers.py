@@ -40,8 +40,8 @@ class Answers:
             if run is not None and connection.requests_per_s:
                 return self._paced(run)
             return run
-        except errors.QueryError as error:
-            self.refuse(connection, request.id, error)
+        except Exception as error:  # whatever it is, it is about this request: the others have done nothing
+            self.refuse(connection, request.id, _named(error))
             return None
 
     def finish(self, run: Inference) -> None:

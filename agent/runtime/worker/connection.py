@@ -69,7 +69,8 @@ class Connection:
         self.alias = state.alias
         self.requests_per_s = state.requests_per_s
         self.subscribes = state.subscribes
-        self.plain = not state.subscribes and not state.requests_per_s
+        within_limit = signature.frame_bytes <= state.limit_bytes
+        self.plain = within_limit and not state.subscribes and not state.requests_per_s
         self._carried = state
         self._unsent: deque[memoryview] = deque([memoryview(state.unsent)] if state.unsent else ())
         self._unsent_bytes = len(state.unsent)

@@ -1,5 +1,6 @@
 """The life of a worker process: loads one release's model, serves it, and hands every connection back."""
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agent.runtime.engine import Delegate, Engine, Interpreter, Model, Tuning
-from agent.runtime.handover import MESSAGE_DESCRIPTORS, Channel
+from agent.runtime.handover import MESSAGE_DESCRIPTORS, PART_BYTES, Channel
 from agent.runtime.release import Release
 from agent.runtime.worker.connection import Allowance
 from agent.runtime.worker.counters import Tally
@@ -64,7 +65,10 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
         channel.send_patiently("failed", {"code": code, "reason": str(error)})
         return
     load_us = (time.monotonic_ns() - started_ns) // 1_000
-    channel.send_patiently("ready", {"load_us": load_us, "welcome": query.welcome_json(signatures[""].welcome)})
+    welcome = json.dumps(query.welcome_json(signatures[""].welcome))
+    for at in range(0, len(welcome), PART_BYTES):
+        channel.send_patiently("welcome", {"part": welcome[at : at + PART_BYTES]})
+    channel.send_patiently("ready", {"load_us": load_us})
     allowance = Allowance(settings.read_ahead, min(settings.max_shares, MOST_SHARES), settings.max_share_bytes)
     backlog, tally = Backlog(settings.queue_bytes), Tally(release.manifest.limits.p95_us)
     ModelServer(channel, model, interpreters[0], pool, signatures, allowance, backlog, tally).serve()

@@ -82,6 +82,7 @@ def test_options_nobody_set_take_no_bytes() -> None:
         b'{"threshold": "1"}',
         b'{"threshold": true}',
         b'{"threshold": NaN}',
+        b'{"threshold": 1' + b"0" * 400 + b"}",
         b'{"overlap": 1.5}',
         b'{"top": 0}',
         b'{"top": 1.0}',

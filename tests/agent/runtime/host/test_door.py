@@ -312,6 +312,14 @@ def test_a_user_may_through_a_supplementary_group_and_within_its_limits(scripted
     assert allowed.code() == "frame-too-large"
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can play another user")
+def test_no_table_allows_a_longer_frame_than_the_protocol(scripted_device: MakeDevice) -> None:
+    table = f"[[access]]\nusers = ['{ANN}']\nmax_frame_bytes = 4_000_000_000\n"
+    device = started(scripted_device, tables=table, socket_mode="0666")
+    assert device.raw_of(ANN).hello("m").max_frame_bytes == query.MAX_FRAME_BYTES
+
+
 # --- mode info --------------------------------------------------------------------------------------------------
 
 

@@ -159,6 +159,14 @@ def test_a_frame_above_the_limit_of_access_is_refused_though_the_model_takes_mor
     assert peer.next() is None
 
 
+def test_the_limit_of_access_holds_for_a_request_as_the_model_takes_it_too(lone: MakeLone) -> None:
+    worker = lone(scripted.model(answer=1))
+    peer = worker.greeted(capped=True, limit_bytes=35)
+    peer.send(peer.infer(QUESTION, 1))
+    assert peer.code(0) == "frame-too-large"
+    assert peer.next() is None
+
+
 # --- threads ----------------------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,16 @@ def test_answers_keep_the_order_of_the_questions(scripted_device: MakeDevice) ->
         assert query.parse_answer(frame).data == bytes([number + 1] * 4)
 
 
+@pytest.mark.parametrize("count", [2_000, 20_000], ids=["206 KB", "2 MB"])
+def test_a_model_of_very_many_labels_is_served(scripted_device: MakeDevice, count: int) -> None:
+    labels = [f'"{number:099d}' for number in range(count)]
+    device = scripted_device()
+    device.record("m", device.add("m", 1, scripted.model(answer=1), labels="\n".join(labels).encode()))
+    device.start()
+    assert device.raw().hello("m").interface.labels == tuple(labels)
+    assert device.serves("m") == 1
+
+
 def test_a_slow_sender_holds_up_nobody(scripted_device: MakeDevice) -> None:
     device = started(scripted_device, answer=1)
     slow = device.raw()
