@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+CROWD = 64  # timers, from which on the cancelled ones are dropped
 
 
 class Timer:
@@ -17,6 +18,10 @@ class Timer:
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback: Callable[[], None] | None = callback
+
+    @property
+    def cancelled(self) -> bool:
+        return self._callback is None
 
     def cancel(self) -> None:
         self._callback = None
@@ -49,6 +54,9 @@ class Loop:
             self._epoll.unregister(descriptor)
 
     def call_in(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        if len(self._timers) >= CROWD:  # most were cancelled long before their time
+            self._timers = [each for each in self._timers if not each[2].cancelled]
+            heapq.heapify(self._timers)
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._order), timer))
         return timer

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
 
-from agent.runtime.host.loop import READ, Loop
+from agent.runtime.host.loop import READ, Loop, Timer
 
 
 def test_timers_fire_in_the_order_of_their_times() -> None:
@@ -51,3 +52,14 @@ def test_a_descriptor_that_became_ready_calls_back_until_it_is_not_watched() -> 
     assert read == [b"a"]
     os.close(here)
     os.close(there)
+
+
+def test_timers_that_were_cancelled_long_before_their_time_do_not_pile_up() -> None:
+    loop, fired = Loop(), list[str]()
+    loop.call_in(0.001, lambda: fired.append("kept"))
+    for _ in range(1_000):
+        loop.call_in(3_600, lambda: None).cancel()
+    assert sum(isinstance(each, Timer) for each in gc.get_objects()) < 200
+    loop.call_in(0.002, loop.stop)
+    loop.run()
+    assert fired == ["kept"]
