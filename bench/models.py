@@ -22,8 +22,6 @@ from fleet import modelfile
 from littoral.errors import LittoralError
 from littoral.tensors import Interface, Tensor
 
-VGA_BYTES = 640 * 480 * 3
-
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -59,10 +59,6 @@ class ReadyStep(Step):
 
     deadline_s = 7 * DAY_S
 
-    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
-        super().__init__(rooms, record, work, now)
-        self.longest_run = 0
-
     def poll(self, now: float) -> Result | None:
         if not self.rooms.voucher.connected:
             self.detail = "waiting for the runtime"

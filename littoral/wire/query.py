@@ -22,7 +22,6 @@ INFER_HEAD = Struct("<16sQII")  # interface, deadline_us (0: none) from receipt,
 SHARED = Struct("<IIQ")  # share, reserved (0), offset: in place of the bytes, where flags has FLAG_SHARED
 ANSWER_HEAD = Struct("<QIIB7x")  # release, queued_us, invoked_us, stage
 
-MAX_JSON_BYTES = 65_536  # a WELCOME with a thousand labels is 20 KB; nobody has reason to send more
 MAX_HELLO_BYTES = 4_096  # read by the host before anything is known of the sender
 MAX_FRAME_BYTES = 64 * 1024 * 1024  # above any camera frame; a receiver sets its own, smaller limit
 FLAG_SHARED = 1  # the bytes are in a shared memory of this connection

@@ -32,10 +32,6 @@ class ControlDoor:
         self._unsent = bytearray()
         loop.watch(self._listener.fileno(), READ, self._accept)
 
-    @property
-    def has_agent(self) -> bool:
-        return self._agent is not None
-
     def tell(self, message: control.Message) -> None:
         """To the agent; nobody hears it where there is none."""
         if self._agent is None:
