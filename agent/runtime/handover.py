@@ -168,13 +168,13 @@ class Channel:
     def receive(self) -> Message | None:
         """The next message; None where there is none now. Raises EOFError when the other end is gone."""
         # socket.recv_fds drops the flag that says a descriptor was lost.
-        room = socket.CMSG_SPACE(MESSAGE_DESCRIPTORS * 4)
+        room, flags_wanted = socket.CMSG_SPACE(MESSAGE_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         try:
             try:
-                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, flags_wanted)
             except ConnectionError:
                 # Told once, before what the peer had sent when it ended: that is still to be read.
-                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+                data, ancillary, flags, _ = self._end.recvmsg(MESSAGE_BYTES, room, flags_wanted)
         except BlockingIOError:
             return None
         except ConnectionError as error:

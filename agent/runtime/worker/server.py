@@ -81,7 +81,7 @@ class ModelServer:
         try:
             while not self._drains:
                 self._receive()
-                if self._turns:
+                if self._turns and not self._drains:
                     self._serve_slice()
             self._hand_back()
         except EOFError:
@@ -121,15 +121,14 @@ class ModelServer:
                 self._take_done(self._pool.done())
 
     def _obey(self) -> None:
-        message = self._channel.receive()
-        if message is None:
-            return
-        if message.op == "give":
-            self._accept(message)
-        elif message.op == "stage":
-            self._restage(query.Stage[message.body["stage"].upper()])
-        elif message.op == "drain":
-            self._drains = True
+        # all of them: between two rounds a request runs, for which a connection given with others would wait
+        while not self._drains and (message := self._channel.receive()) is not None:
+            if message.op == "give":
+                self._accept(message)
+            elif message.op == "stage":
+                self._restage(query.Stage[message.body["stage"].upper()])
+            elif message.op == "drain":
+                self._drains = True
 
     def _restage(self, stage: query.Stage) -> None:
         """The same release at another stage. With the end of a trial those go who asked for it by that name."""

@@ -9,7 +9,8 @@ The model's bytes are a JSON object; every field may be left out:
     load: ok, refuse, crash, hang, die-once (`flag` is the file that remembers it), die-later (when `flag` appears;
         ok where it is there already)
     run: ok, fail, crash, exit, hang, nan, random, constant; `on`: only where the input begins with this byte
-    delay_ms: how long each run takes; gate: a file that each run waits for
+    delay_ms: how long each run takes; gate: a file that each run waits for; beside it
+        `.runs` grows by a byte with each run that begins
     signatures: by name, other values of these fields; none: one without a name
     stateful: each run of an interpreter adds one more to its answer than the run before
 """
@@ -117,8 +118,11 @@ class ScriptedInterpreter:
         named = self._value.get("signatures", {})
         value = {**self._value, **named.get(signature or next(iter(named), ""), {})}
         time.sleep(value.get("delay_ms", 0) / 1000)
-        while "gate" in value and not Path(value["gate"]).exists():
-            time.sleep(0.002)
+        if "gate" in value:
+            with Path(value["gate"] + ".runs").open("a") as runs:
+                runs.write("1")
+            while not Path(value["gate"]).exists():
+                time.sleep(0.002)
         how = value.get("run", "ok")
         if data[0] != value.get("on", data[0]):
             how = "ok"

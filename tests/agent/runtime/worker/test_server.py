@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,6 +28,13 @@ TWO = Tuning(interpreters=2)
 def ask(peer: Peer, data: bytes = QUESTION, id: int = 1) -> bytes:
     peer.send(peer.infer(data, id))
     return bytes(peer.answer(id).data)
+
+
+def wait_for_runs(gate: Path, count: int) -> None:
+    """Until so many runs have come to the gate."""
+    runs = gate.with_name(f"{gate.name}.runs")
+    while not runs.exists() or runs.stat().st_size < count:
+        time.sleep(0.002)
 
 
 def big(**more: object) -> bytes:
@@ -67,7 +75,8 @@ def test_a_client_with_nothing_else_waiting_is_not_refused_because_of_greedy_one
     greedy = [worker.greeted() for _ in range(6)]
     for peer in greedy:
         peer.send(peer.infer(QUESTION, 0), peer.infer(QUESTION, 1))
-    modest = worker.greeted()  # by now as many run as can, and more wait than may
+    wait_for_runs(gate, 2)
+    modest = worker.greeted()  # by now more wait than may
     modest.send(modest.infer(QUESTION, 0))
     worker.greeted()
     gate.touch()
@@ -91,7 +100,7 @@ def test_what_a_newer_request_replaces_is_answered_in_its_order(lone: MakeLone, 
     worker = lone(scripted.model(gate=str(gate)), tuning=TWO)
     peer = worker.greeted(latest=True)
     peer.send(peer.infer(bytes(4), 0))
-    worker.greeted()  # by now the first one runs
+    wait_for_runs(gate, 1)
     peer.send(peer.infer(bytes([1] * 4), 1), peer.infer(bytes([2] * 4), 2))
     worker.greeted()  # and these were received
     gate.touch()
@@ -197,7 +206,7 @@ def test_a_drain_waits_for_what_runs_in_threads_and_hands_back_the_rest(lone: Ma
     peers = [worker.greeted() for _ in range(2)]
     for peer in peers:
         peer.send(*(peer.infer(QUESTION, n) for n in range(5)))
-    worker.greeted()  # by now two run
+    wait_for_runs(gate, 2)
     found = worker.drain(gate)
     successor = lone(scripted.model(answer=2), release=2)
     for carried in found:
@@ -314,9 +323,9 @@ def test_requests_that_wait_through_a_switch_are_not_busy_afterwards(lone: MakeL
     worker = lone(scripted.model(answer=1, gate=str(gate)), tuning=TWO)
     peer = worker.greeted()
     peer.send(*(peer.infer(QUESTION, n) for n in range(10)))
-    worker.greeted()  # by now the first one runs
-    (carried, *_) = found = worker.drain(gate)
-    assert len(State.from_memfd(carried.state).received_ns) > 3
+    wait_for_runs(gate, 1)
+    found = worker.drain(gate)
+    assert len(State.from_memfd(found[0].state).received_ns) > 3
     successor = lone(scripted.model(answer=2), release=2, queue_bytes=100)
     for carried in found:
         successor.give(carried)
@@ -330,7 +339,7 @@ def test_a_replaced_request_that_waits_through_a_switch_is_answered_in_its_order
     worker = lone(scripted.model(answer=1, gate=str(gate)), tuning=TWO)
     peer = worker.greeted(latest=True)
     peer.send(peer.infer(QUESTION, 0))
-    worker.greeted()  # by now it runs
+    wait_for_runs(gate, 1)
     peer.send(peer.infer(QUESTION, 1), peer.infer(QUESTION, 2))
     worker.greeted()  # and these were received
     found = worker.drain(gate)
