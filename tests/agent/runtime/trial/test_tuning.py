@@ -54,13 +54,14 @@ def test_more_threads_are_taken_while_each_step_is_clearly_faster(two_us: int, f
     assert choose(bench, most=1).threads == threads
 
 
-def test_a_measurement_that_was_disturbed_does_not_decide() -> None:
+@pytest.mark.parametrize("disturbed", range(5))
+def test_a_measurement_that_was_disturbed_does_not_decide(disturbed: int) -> None:
     class Disturbed(Scripted):
         def run_us(self, threads: int, interpreters: int, cpus: int) -> float:
-            first = not self.asked
-            return super().run_us(threads, interpreters, cpus) * (2 if first else 1)
+            return super().run_us(threads, interpreters, cpus) * (2 if len(self.asked) - 1 == disturbed else 1)
 
     assert choose(Disturbed(4_000, {(2, 1, 0): 3_800, (1, 1, BIG): 3_900}), fast=BIG, most=1) == Tuning(1, 1, 0)
+    assert choose(Disturbed(4_000, {(1, 2, 0): 4_300})) == Tuning(1, 2, 0)
 
 
 def test_threads_and_interpreters_together_are_no_more_than_the_cpus() -> None:
