@@ -26,7 +26,7 @@ def read(path: Path) -> tuple[int, dict[str, Any]] | None:
     Raises RecordError where there is one and neither copy is whole.
     """
     try:
-        data = path.read_bytes()
+        data = fsio.read(path)
     except FileNotFoundError:
         return None
     copies = [_decode(data[at : at + COPY_BYTES]) for at in (0, COPY_BYTES)]

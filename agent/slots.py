@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent import record
+from agent import fsio, record
 from littoral.errors import RecordError
 from littoral.names import is_name
 from littoral.wire.ending import Ending
@@ -144,7 +144,8 @@ def write(path: Path, value: SlotRecord) -> None:
 
 def names(state: Path) -> list[str]:
     """Models that have a slot record on this device. A folder whose name no model can have holds none."""
-    return sorted(path.parent.name for path in state.glob("models/*/slots.dat") if is_name(path.parent.name))
+    found = fsio.names(state / "models")
+    return [name for name in found if is_name(name) and fsio.exists(path_of(state, name))]
 
 
 def release_folder(state: Path, bundle: str) -> Path:

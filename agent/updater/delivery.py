@@ -1,7 +1,6 @@
 """The steps that bring a release to the device: plan, fetch, stage. What is served does not change in any of them."""
 
-import os
-
+from agent import fsio
 from agent.slots import MAX_VERSION, SlotRecord, clip
 from agent.updater import staging
 from agent.updater.child_protocol import Request
@@ -119,8 +118,7 @@ class PlanStep(Step):
             )
         state, reserve = self.rooms.config.state, self.rooms.config.updates.disk_reserve_bytes
         lacking = sum(blob.length for blob in staging.missing_blobs(state, found).values())
-        disk = os.statvfs(state)
-        free = disk.f_bavail * disk.f_frsize
+        free = fsio.free_bytes(state)
         if max(lacking, found.needs.disk_bytes) + reserve > free:
             raise errors.NoRoomError(f"it needs {lacking} bytes of disk beside a reserve of {reserve}; {free} are free")
 
@@ -176,7 +174,7 @@ class FetchStep(Step):
         assert wanted is not None
         assert lists is not None
         state = self.rooms.config.state
-        (state / "partial").mkdir(exist_ok=True)
+        fsio.make_folder(state / "partial")
         blobs = [(blob, lists[role]) for role, blob in staging.missing_blobs(state, wanted).items()]
         return Fetch(
             state / "partial",

@@ -47,7 +47,7 @@ class DeviceMemory:
         None too where the disk spoiled it: the broker keeps it, and it is taken in anew.
         """
         try:
-            return parse_desired(self._desired_path.read_bytes()).desired
+            return parse_desired(fsio.read(self._desired_path)).desired
         except (OSError, DesiredStateError):
             return None
 

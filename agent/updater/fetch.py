@@ -5,7 +5,6 @@ what lies there and asks only for the rest. Time is an argument; nothing blocks.
 back-off and prove nothing about the release.
 """
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +99,7 @@ class Fetch:
             self._refuse(digest, chunk, data, now)
             return
         for blob, offset in chunk.places:
-            _write_piece(self._folder / blob, data, offset)
+            fsio.put(self._folder / blob, data, offset)  # what does not reach the disk is found out, and comes again
         del self._missing[digest]
         self._held.add(digest)
         self.tally.chunks += 1
@@ -134,23 +133,16 @@ class Fetch:
     def _look_at(self, blob: Blob, digests: tuple[str, ...]) -> None:
         """Opens the partial file of a blob and notes which of its pieces it lacks. Raises OSError."""
         path = self._folder / blob.sha256
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if os.fstat(descriptor).st_size != blob.length:
-                os.truncate(descriptor, 0)
-                os.truncate(descriptor, blob.length)
-                if blob.length:
-                    os.posix_fallocate(descriptor, 0, blob.length)
-            for index, digest in enumerate(digests):
-                piece = os.pread(descriptor, self._chunk_bytes, index * self._chunk_bytes)
-                if chunks.is_named(piece, digest):
-                    self.tally.resumed += 1
-                    self.tally.fetched_bytes += len(piece)
-                    continue
-                place = (blob.sha256, index * self._chunk_bytes)
-                self._missing.setdefault(digest, _Chunk()).places.append(place)
-        finally:
-            os.close(descriptor)
+        if not fsio.exists(path) or fsio.size(path) != blob.length:
+            fsio.allocate(path, blob.length)
+        for index, digest in enumerate(digests):
+            piece = fsio.read(path, index * self._chunk_bytes, self._chunk_bytes)
+            if chunks.is_named(piece, digest):
+                self.tally.resumed += 1
+                self.tally.fetched_bytes += len(piece)
+                continue
+            place = (blob.sha256, index * self._chunk_bytes)
+            self._missing.setdefault(digest, _Chunk()).places.append(place)
         self.tally.total_bytes += blob.length
 
     def _is_silent(self, chunk: _Chunk, now: float) -> bool:
@@ -186,15 +178,6 @@ class Fetch:
             return False
         self._allowance -= self._chunk_bytes
         return True
-
-
-def _write_piece(path: Path, data: bytes, offset: int) -> None:
-    """Not synced: whatever did not reach the disk is found out and fetched again."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(descriptor, data, offset)
-    finally:
-        os.close(descriptor)
 
 
 def finish(partial: Path, blob: Blob, target: Path) -> bool:

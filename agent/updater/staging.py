@@ -17,7 +17,7 @@ from littoral.errors import ManifestError
 
 def missing_blobs(state: Path, wanted: Manifest) -> dict[str, Blob]:
     """Blobs of `wanted` by role that this device does not hold yet."""
-    return {role: b for role, b in wanted.blobs.items() if not (state / "blobs" / b.sha256).exists()}
+    return {role: b for role, b in wanted.blobs.items() if not fsio.exists(state / "blobs" / b.sha256)}
 
 
 def drop_damaged(state: Path, wanted: Manifest, bundle: str) -> None:
@@ -28,16 +28,16 @@ def drop_damaged(state: Path, wanted: Manifest, bundle: str) -> None:
     damaged = False
     for blob in wanted.blobs.values():
         path = state / "blobs" / blob.sha256
-        if path.exists() and fsio.digest_of(path) != blob.sha256:
+        if fsio.exists(path) and fsio.digest_of(path) != blob.sha256:
             fsio.remove(path)
             damaged = True
     folder = release_folder(state, bundle)
-    if folder.exists() and (damaged or not all((folder / role).exists() for role in wanted.blobs)):
+    if fsio.exists(folder) and (damaged or not all(fsio.exists(folder / role) for role in wanted.blobs)):
         fsio.remove(folder)
 
 
 def is_staged(state: Path, bundle: str) -> bool:
-    return (release_folder(state, bundle) / "bundle.json").exists()
+    return fsio.exists(release_folder(state, bundle) / "bundle.json")
 
 
 def stage(state: Path, encoded: bytes, wanted: Manifest, bundle: str) -> None:
@@ -52,7 +52,7 @@ def stage(state: Path, encoded: bytes, wanted: Manifest, bundle: str) -> None:
         fsio.make_folder(state / folder)
     for blob in missing_blobs(state, wanted).values():
         partial = state / "partial" / blob.sha256
-        if not partial.exists():
+        if not fsio.exists(partial):
             continue  # two roles with the same bytes: the first one moved it
         if not fetch.finish(partial, blob, state / "blobs" / blob.sha256):
             fsio.remove(partial)
@@ -69,7 +69,7 @@ def stage(state: Path, encoded: bytes, wanted: Manifest, bundle: str) -> None:
 
 def manifest_of(state: Path, bundle: str) -> Manifest:
     """Manifest of a staged release. Raises ManifestError or OSError."""
-    return manifest.parse((release_folder(state, bundle) / "bundle.json").read_bytes())
+    return manifest.parse(fsio.read(release_folder(state, bundle) / "bundle.json"))
 
 
 def collect(state: Path, records: Iterable[SlotRecord]) -> list[str]:
@@ -85,15 +85,15 @@ def collect(state: Path, records: Iterable[SlotRecord]) -> list[str]:
             named.add(record.update.bundle)
             updating = True
     removed = []
-    for folder in sorted((state / "releases").glob("*")):
-        if folder.name not in named:
-            fsio.remove(folder)
-            removed.append(folder.name)
+    for name in fsio.names(state / "releases"):
+        if name not in named:
+            fsio.remove(state / "releases" / name)
+            removed.append(name)
     if updating:
         return removed  # the blobs of a release that is being staged have no link yet
-    for blob in (state / "blobs").glob("*"):
-        if blob.stat().st_nlink == 1:
-            fsio.remove(blob)
-    for partial in (state / "partial").glob("*"):
-        fsio.remove(partial)
+    for blob in fsio.names(state / "blobs"):
+        if fsio.links(state / "blobs" / blob) == 1:
+            fsio.remove(state / "blobs" / blob)
+    for partial in fsio.names(state / "partial"):
+        fsio.remove(state / "partial" / partial)
     return removed

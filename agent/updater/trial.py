@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agent import control
+from agent import control, fsio
 from agent.slots import SlotRecord
 from agent.updater import staging
 from agent.updater.machine import Outcome, Result
@@ -116,7 +116,7 @@ class ProbationStep(Step):
         self._canary_ok = False
         self._result: Result | None = None
         folder = rooms.config.state / "releases" / self.update.bundle / "golden"
-        rooms.canary.watch(record.model, self.update.release, folder if folder.exists() else None)
+        rooms.canary.watch(record.model, self.update.release, folder if fsio.exists(folder) else None)
 
     def poll(self, now: float) -> Result | None:
         self._adopt()
