@@ -163,10 +163,20 @@ class Memory:
     models: dict[str, int]
 
 
-Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """How many local clients hold a lease on the model now: they ask that it is not switched meanwhile. Sent at each
+    change, and for each model with leases after the Greeting.
+    """
+
+    model: str
+    held: int
+
+
+Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
 _KINDS: dict[str, Any] = {
     cls.__name__.lower(): cls
-    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory)
+    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory, Leases)
 }
 
 

@@ -37,6 +37,21 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
+class Delta:
+    """One blob of the bundle, made anew of one that a device may hold: fetched in its place where it is held.
+
+    role: of the blob it makes. base: sha256 of what it is applied to (littoral/bundle/delta.py). The rest as in Blob,
+    of the delta itself.
+    """
+
+    role: str
+    base: str
+    sha256: str
+    length: int
+    chunks: str
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What a device must have. Empty and 0 mean: no demand."""
 
@@ -86,6 +101,7 @@ class Manifest:
     needs: Needs = Needs()
     limits: Limits = Limits()
     golden: Golden | None = None
+    deltas: tuple[Delta, ...] = ()
 
     @property
     def target(self) -> str:
@@ -132,6 +148,7 @@ def parse(data: bytes) -> Manifest:
             needs=_needs(value["needs"]),
             limits=Limits(_number(value["limits"]["p95_us"]), _number(value["limits"]["memory_bytes"])),
             golden=None if value["golden"] is None else _golden(value["golden"]),
+            deltas=tuple(_delta(each) for each in value.get("deltas", ())),  # older ones do not have it
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, BadNameError) as error:
         raise ManifestError(f"bundle.json that cannot be read: {error!r}") from error
@@ -146,6 +163,8 @@ def _check(manifest: Manifest) -> None:
         raise ManifestError(f"chunks of {manifest.chunk_bytes} bytes, the limit is {CHUNK_BYTES}")
     if manifest.floor > manifest.release:
         raise ManifestError(f"the floor {manifest.floor} is above the release {manifest.release} itself")
+    if not all(delta.role in manifest.blobs for delta in manifest.deltas):
+        raise ManifestError("a delta for a blob that the bundle does not have")
     if (manifest.golden is None) != ("golden" not in manifest.blobs):
         raise ManifestError("golden vectors without a description, or a description without vectors")
 
@@ -178,6 +197,11 @@ def _blob(value: dict[str, Any]) -> Blob:
     if length > MAX_BLOB_BYTES:
         raise ValueError(f"a blob of {length} bytes, the limit is {MAX_BLOB_BYTES}")
     return Blob(_digest(value["sha256"]), length, _digest(value["chunks"]))
+
+
+def _delta(value: dict[str, Any]) -> Delta:
+    blob = _blob(value)
+    return Delta(_role(value["role"]), _digest(value["base"]), blob.sha256, blob.length, blob.chunks)
 
 
 def _role(name: str) -> str:

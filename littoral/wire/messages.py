@@ -23,12 +23,17 @@ MAX_REASON = 200  # characters quoted of what cannot be read: it goes into event
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """What one model should be: a listed release, named by number and by the digest of its bundle.json."""
+    """What one model should be: a listed release, named by number and by the digest of its bundle.json.
+
+    window: when it may be activated (littoral/windows.py), empty: as the device is configured. urgent: at any time,
+    and a running trial is rolled back first.
+    """
 
     release: int
     bundle: str
     attempt: int = 1
     urgent: bool = False
+    window: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,13 @@ def _want(value: dict[str, Any] | None) -> Want | None:
     bundle = str(value["bundle"])
     if len(bundle) != 64 or not set(bundle) <= set("0123456789abcdef"):
         raise ValueError(f"no digest: {bundle!r}")
-    return Want(_natural(value["release"]), bundle, _natural(value.get("attempt", 1)), value.get("urgent") is True)
+    return Want(
+        release=_natural(value["release"]),
+        bundle=bundle,
+        attempt=_natural(value.get("attempt", 1)),
+        urgent=value.get("urgent") is True,
+        window=str(value.get("window", "")),
+    )
 
 
 # --- reported state ---------------------------------------------------------------------------------------------
