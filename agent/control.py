@@ -6,7 +6,7 @@ ends, the runtime waits its grace and then serves the baseline. docs/architectur
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, get_origin
 
 from littoral.errors import BadNameError, ProtocolError
@@ -182,7 +182,8 @@ _KINDS: dict[str, Any] = {
 
 def encode(message: Message) -> bytes:
     """One line, with its line feed."""
-    return json.dumps({"op": type(message).__name__.lower(), **asdict(message)}).encode() + b"\n"
+    values = {each.name: getattr(message, each.name) for each in fields(message)}
+    return json.dumps({"op": type(message).__name__.lower(), **values}).encode() + b"\n"
 
 
 class Reader:

@@ -89,6 +89,8 @@ def _host(
     engine = (open_engine or engines.open_engine)(settings.runtime.engine)
     host = Host(settings, engine, shelf, (open_pressure or pressure.open_pressure)())
     gc.collect()
+    if alone:
+        lean.fill_gaps()
     gc.freeze()  # what is here now is shared with every worker, as long as nobody writes to it
     host.run()
     return 0

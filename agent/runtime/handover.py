@@ -20,7 +20,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 MESSAGE_BYTES = 200_000
@@ -68,7 +68,7 @@ class State:
 
     def to_memfd(self) -> int:
         """A new memfd that holds it."""
-        head = asdict(self)
+        head = {name: getattr(self, name) for name in State.__slots__}
         parts: list[bytes | None] = [head.pop(name) for name in _IN_BYTES]
         head["sizes"] = [None if part is None else len(part) for part in parts]
         memfd = os.memfd_create("connection", os.MFD_CLOEXEC)

@@ -16,6 +16,7 @@ from typing import NoReturn
 _PR_SET_PDEATHSIG = 1
 _NICE_OF_ALL = 20  # RLIMIT_NICE that permits nice 0
 _EXIT_SOFTWARE = 70  # as sysexits.h has it: an exception nobody caught
+_LIBC = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _child(body: Callable[[], None], keep: Collection[int], oom_score: int, pare
 
 
 def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was told
         os._exit(_EXIT_SOFTWARE)
 

@@ -4,44 +4,23 @@ It is the first time the bytes are loaded, so it runs in a child under limits (t
 report. A child that dies instead has reported too.
 """
 
-import json
 import socket
 import struct
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 
 from agent.runtime.engine import Delegate, Engine, Interpreter, Model, Tuning
 from agent.runtime.host import memory
 from agent.runtime.release import Release
 from agent.runtime.trial import golden, tuning
+from agent.runtime.trial.report import MOST_INTERPRETERS, Report
 from littoral import errors
 from littoral.bundle import task
 from littoral.tensors import Interface
 
 TIMED_RUNS = 20
-REPORT_BYTES = 65_536
 # Bytes that changed on this disk or cannot be read, and what this device lacks, say nothing of the release.
 UNPROVEN = (errors.DigestError, errors.BundleError, errors.IncompatibleError)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How the self-test ended. code "": it passed, and reason is mostly empty. control.Tried says what the codes and
-    facts are.
-    """
-
-    code: str = ""
-    reason: str = ""
-    proven: bool = False
-    facts: dict[str, int] = field(default_factory=dict)
-
-    def encode(self) -> bytes:
-        return json.dumps(asdict(self)).encode()[:REPORT_BYTES]
-
-    @classmethod
-    def decode(cls, data: bytes) -> "Report":
-        """Raises ValueError or TypeError."""
-        return cls(**json.loads(data))
 
 
 class _FailedError(Exception):
@@ -184,7 +163,7 @@ class SelfTest:
     def _tune(self, question: bytes, stateful: bool) -> Tuning:
         """A model that keeps a state has an interpreter for each connection, so there is none to add."""
         allowed = tuning.allowed_cpus()
-        most = 1 if stateful or 2 * self._facts["memory_bytes"] > self._room_bytes else tuning.MOST_INTERPRETERS
+        most = 1 if stateful or 2 * self._facts["memory_bytes"] > self._room_bytes else MOST_INTERPRETERS
         bench = tuning.ModelBench(self._interpreter, question, allowed)
         return tuning.choose(bench, allowed, tuning.fast_cpus(allowed), most)
 

@@ -19,11 +19,11 @@ from agent.runtime.engine import Delegate, Engine
 from agent.runtime.host import memory
 from agent.runtime.host.children import Child, Ended, fork
 from agent.runtime.host.loop import READ, Loop, Timer
-from agent.runtime.trial import trial, tuning
+from agent.runtime.trial.report import MOST_INTERPRETERS, MOST_THREADS, REPORT_BYTES, Report
 from littoral import errors
 
 OOM_SCORE = 1000  # nothing on the device is worth less than a model nobody has seen run
-THREADS = tuning.MOST_THREADS + tuning.MOST_INTERPRETERS  # that a trial has at the same time, at most
+THREADS = MOST_THREADS + MOST_INTERPRETERS  # that a trial has at the same time, at most
 WIDE_BYTES = 1024 * 1024 * 1024  # of room: no model for such devices fails for want of more
 MEMORY_CODES = ("crashed", errors.ModelLoadError.code, errors.InferenceError.code, errors.NoRoomError.code)
 
@@ -52,7 +52,7 @@ class _Running:
     end: socket.socket
     timer: Timer
     fork_rss_bytes: int
-    before: trial.Report | None = None  # what the first, tight attempt ended in
+    before: Report | None = None  # what the first, tight attempt ended in
     timed_out: bool = False
 
 
@@ -92,13 +92,13 @@ class Trials:
                 delegate = self._settings.delegate(asked.model, found)
             except errors.LittoralError as error:
                 proven = isinstance(error, errors.ManifestError)
-                self._answer(asked, trial.Report(error.code, str(error), proven))
+                self._answer(asked, Report(error.code, str(error), proven))
                 continue
             try:
                 self._start(asked, found, delegate, self._room_bytes(asked.model), None)
             except OSError as error:
                 reason = f"no trial child can be made: {error}"
-                self._answer(asked, trial.Report(errors.NoRoomError.code, reason, False))
+                self._answer(asked, Report(errors.NoRoomError.code, reason, False))
 
     def _start(
         self,
@@ -106,7 +106,7 @@ class Trials:
         found: release.Release,
         delegate: Delegate | None,
         room_bytes: int,
-        before: trial.Report | None,
+        before: Report | None,
     ) -> None:
         engine = self._settings.engine
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -115,6 +115,8 @@ class Trials:
         address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes(THREADS)
 
         def body() -> None:
+            from agent.runtime.trial import trial  # half a megabyte that host and workers have no use for
+
             resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
             resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
             trial.run(there, engine, found, delegate, room_bytes)
@@ -167,13 +169,13 @@ class Trials:
 
         self._loop.watch(child.pidfd, READ, reap)
 
-    def _answer(self, asked: control.Try, report: trial.Report) -> None:
+    def _answer(self, asked: control.Try, report: Report) -> None:
         self._tell(
             control.Tried(asked.id, asked.model, asked.bundle, report.code, report.reason, report.proven, report.facts)
         )
 
 
-def _judged(before: trial.Report | None, report: trial.Report) -> trial.Report:
+def _judged(before: Report | None, report: Report) -> Report:
     """What two attempts prove together: what passes, or fails in another way, with more memory lacked memory."""
     if before is None or report.code == before.code != errors.NoRoomError.code:
         return report
@@ -182,28 +184,28 @@ def _judged(before: trial.Report | None, report: trial.Report) -> trial.Report:
     reason = "it needs more memory than is free here"
     if before.reason:
         reason += f" (with what is free: {before.reason})"
-    return trial.Report(errors.NoRoomError.code, reason, False, report.facts)
+    return Report(errors.NoRoomError.code, reason, False, report.facts)
 
 
-def _report(running: _Running, ended: Ended, timeout_s: float) -> trial.Report:
+def _report(running: _Running, ended: Ended, timeout_s: float) -> Report:
     """What the child reported, or what its end says."""
     if running.timed_out or ended.signal == signal.SIGXCPU:
         # A machine that was busy with other things proves nothing.
         proven = ended.cpu_s >= timeout_s / 2
-        return trial.Report("hung", f"it did not end within {timeout_s:g} s", proven)
+        return Report("hung", f"it did not end within {timeout_s:g} s", proven)
     if ended.signal or ended.status:
         return _crashed(running, ended)
     try:
-        return trial.Report.decode(running.end.recv(trial.REPORT_BYTES))
+        return Report.decode(running.end.recv(REPORT_BYTES))
     except (OSError, ValueError, TypeError) as error:
-        return trial.Report("crashed", f"the trial child ended without a report: {error!r}", True)
+        return Report("crashed", f"the trial child ended without a report: {error!r}", True)
 
 
-def _crashed(running: _Running, ended: Ended) -> trial.Report:
+def _crashed(running: _Running, ended: Ended) -> Report:
     took_bytes = ended.peak_rss_bytes - running.fork_rss_bytes
     if ended.memory or took_bytes > running.room_bytes:
-        return trial.Report(errors.NoRoomError.code, "the trial child was killed for want of memory", False)
+        return Report(errors.NoRoomError.code, "the trial child was killed for want of memory", False)
     if ended.signal:
         name = signal.Signals(ended.signal).name
-        return trial.Report("crashed", f"the process that loaded it was killed by {name}", True)
-    return trial.Report("crashed", f"the process that loaded it ended with status {ended.status}", True)
+        return Report("crashed", f"the process that loaded it was killed by {name}", True)
+    return Report("crashed", f"the process that loaded it ended with status {ended.status}", True)

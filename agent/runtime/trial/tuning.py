@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.runtime.engine import Interpreter, Tuning
+from agent.runtime.trial.report import MOST_INTERPRETERS, MOST_THREADS
 
 CLEARLY = 0.8  # of the time: what counts as faster
 LONG_US = 500  # up to here two interpreters do no more than one, and threads wait longer for each other than they run
-MOST_INTERPRETERS = 2  # each has its own weights
-MOST_THREADS = 4
 BUDGET_S = 0.05  # of one measurement; thirteen are the most that are made
 LEAST_RUNS, MOST_RUNS = 3, 1_000
 

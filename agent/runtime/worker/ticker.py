@@ -5,6 +5,7 @@ import os
 import time
 
 _NONBLOCK_CLOEXEC = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK | TFD_CLOEXEC
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Ticker:
@@ -12,15 +13,14 @@ class Ticker:
 
     def __init__(self, after_s: int) -> None:
         self.wound = False
-        self._libc = ctypes.CDLL(None, use_errno=True)
         self._setting = (ctypes.c_long * 4)(0, 0, after_s, 0)  # struct itimerspec: no interval, then so long
-        self.descriptor = self._libc.timerfd_create(time.CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+        self.descriptor = _LIBC.timerfd_create(time.CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
         if self.descriptor < 0:
             raise OSError(ctypes.get_errno(), "no timer can be made")
 
     def wind(self) -> None:
         self.wound = True
-        self._libc.timerfd_settime(self.descriptor, 0, self._setting, None)
+        _LIBC.timerfd_settime(self.descriptor, 0, self._setting, None)
 
     def ticked(self) -> None:
         """It has been heard; to be wound again."""
