@@ -41,6 +41,5 @@ def choose(record: SlotRecord | None, vouched: bool, barred: dict[str, str]) -> 
 
 
 def _trusted(record: SlotRecord, slot: Slot) -> bool:
-    """Whether the inactive slot's release was good once: not condemned here, not still to be tried."""
-    untried = record.update is not None and record.update.bundle == slot.bundle
-    return not untried and all(entry.bundle != slot.bundle for entry in record.blocked)
+    """Whether the inactive slot's release was good once: committed here, and not condemned since."""
+    return bool(slot.evidence) and all(entry.bundle != slot.bundle for entry in record.blocked)

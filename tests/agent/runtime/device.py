@@ -95,7 +95,7 @@ class Device:
             golden=golden[0] if golden else None,
         )
         encoded = manifest.encode()
-        slot = Slot(release, canonical.digest(encoded), manifest.version)
+        slot = Slot(release, canonical.digest(encoded), manifest.version, evidence="full")
         folder = slots.release_folder(self.state, slot.bundle)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").write_bytes(encoded)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.runtime.host.choice import Target, choose
-from agent.slots import Blocked, Slot, SlotRecord, Update
+from agent.slots import Blocked, Slot, SlotRecord
 
-OLD, NEW = Slot(1, "1" * 64, "v1"), Slot(2, "2" * 64, "v2")
+OLD, NEW = Slot(1, "1" * 64, "v1", evidence="full"), Slot(2, "2" * 64, "v2", evidence="full")
 COMMITTED = SlotRecord("m", OLD, NEW, "a", "committed")
 TRIAL = SlotRecord("m", OLD, NEW, "b", "trial")
 
@@ -38,8 +40,8 @@ def test_what_should_be_served_follows_from_record_voucher_and_troubles(
 def test_a_release_that_failed_here_or_was_never_tried_is_no_safe_one() -> None:
     barred = {OLD.bundle: "safe"}
     condemned = SlotRecord("m", OLD, NEW, "a", "committed", blocked=(Blocked(NEW.bundle, 1, "crashed"),))
-    untried = SlotRecord("m", OLD, NEW, "a", "committed", update=Update(2, NEW.bundle, 1, 1, "ready"))
-    for record in (condemned, untried):
+    given_up = SlotRecord("m", OLD, replace(NEW, evidence=""), "a", "committed")
+    for record in (condemned, given_up):
         assert choose(record, True, barred) == Target(OLD, "committed")
 
 
