@@ -67,7 +67,7 @@ struct lt_client {
     struct sockaddr_un address;
     unsigned char hello[HEADER + MAX_HELLO];
     size_t hello_size;
-    int timeout_ms, subscribes;
+    int timeout_ms, subscribes, leases;
     uint64_t deadline_us;
 
     int fd;
@@ -624,7 +624,8 @@ static int make_hello(lt_client *client, const char *model, const lt_options *op
         put_plain(&at, end, names[i]);
         put_text(&at, end, values[i] ? values[i] : "");
     }
-    put_plain(&at, end, options->subscribe ? ",\"mode\":\"subscribe\"" : ",\"mode\":\"infer\"");
+    put_plain(&at, end, ",\"mode\":");
+    put_text(&at, end, options->lease ? "lease" : options->subscribe ? "subscribe" : "infer");
     put_plain(&at, end, options->latest ? ",\"queue\":\"latest\"}" : ",\"queue\":\"all\"}");
     if (!at)
         return 0;
@@ -865,20 +866,25 @@ static void connect_now(lt_client *client) {
         client->deaf = 1;
 }
 
-static int take_welcome(lt_client *client, const unsigned char *body, size_t size, lt_error *error) {
-    span_t welcome;
-    int known = client->info != NULL;
-    if (client->state != GREETING || !read_object(body, size, &welcome))
-        return strange(error, "a WELCOME that is out of place or not JSON");
-    if (learn(client, welcome, error))
-        return BROKEN;
-    if (!known)
-        interface_bytes(client->info, client->made_for);
+/* The connection is good for what it was made for. */
+static int open_now(lt_client *client) {
     client->state = OPEN;
     fail(&client->trouble, "unreachable", "see that littoral-runtime runs, and its log", "the connection ended");
     if (!client->count && !untold(client))
         client->troubled_ms = client->backoff_ms = 0;
     return PROGRESS;
+}
+
+static int take_welcome(lt_client *client, const unsigned char *body, size_t size, lt_error *error) {
+    span_t welcome;
+    int known = client->info != NULL;
+    if (client->state != GREETING || client->leases || !read_object(body, size, &welcome))
+        return strange(error, "a WELCOME that is out of place or not JSON");
+    if (learn(client, welcome, error))
+        return BROKEN;
+    if (!known)
+        interface_bytes(client->info, client->made_for);
+    return open_now(client);
 }
 
 static int take_event(lt_client *client, const unsigned char *body, size_t size, lt_error *error) {
@@ -931,6 +937,8 @@ static int take_info_frame(lt_client *client, uint64_t id, const unsigned char *
     span_t info;
     uint64_t number;
     lt_share *share = client->asked;
+    if (client->leases && client->state == GREETING && id == 0 && read_object(body, size, &info))
+        return open_now(client);
     if (!share || id != client->asked_id || !read_object(body, size, &info))
         return strange(error, "an INFO about nothing that was asked");
     client->asked = NULL;
@@ -1090,8 +1098,13 @@ static int advance(lt_client *client, int64_t until_ms, lt_answer *answer, lt_er
     int ready = poll(&wanted, 1, wait < 0 ? 0 : wait > 60000 ? 60000 : (int)wait);
     if (ready <= 0)
         return now_ms() < until_ms || wake < until_ms ? PROGRESS : NOTHING;
+    int held = client->leases && client->state == OPEN;
     if (wanted.revents & ~POLLOUT)
         receive(client);
+    if (held && client->state != OPEN) { /* a lease that was lost is the app's to take anew */
+        *error = client->trouble;
+        return give_up(client);
+    }
     return PROGRESS;
 }
 
@@ -1118,6 +1131,7 @@ int lt_open(lt_client **opened, const char *model, const lt_options *options, lt
     client->timeout_ms = options->timeout_ms > 0 ? options->timeout_ms : 30000;
     client->deadline_us = options->deadline_us;
     client->subscribes = options->subscribe;
+    client->leases = options->lease;
     client->address.sun_family = AF_UNIX;
     int got = PROGRESS;
     if (strlen(path) >= sizeof client->address.sun_path)
@@ -1149,7 +1163,8 @@ void lt_close(lt_client *client) {
 }
 
 const lt_info *lt_get_info(lt_client *client) {
-    interface_bytes(client->info, client->made_for);
+    if (client->info)
+        interface_bytes(client->info, client->made_for);
     return client->info;
 }
 
@@ -1174,8 +1189,8 @@ static int find_share(lt_client *client, request_t *request, lt_error *error) {
 /* Takes a request into the ring, whose options become the ring's, and sends what can be sent. */
 static int submit(lt_client *client, request_t request, uint64_t *id, lt_error *error) {
     int got = 0;
-    if (client->subscribes)
-        got = fail(error, "unsupported", "open another client", "a subscriber cannot ask");
+    if (client->subscribes || client->leases)
+        got = fail(error, "unsupported", "open another client", "a subscriber or a lease cannot ask");
     else if (client->count == LT_IN_FLIGHT)
         got = fail(error, "busy", "take answers by lt_poll", "%d requests are in flight", LT_IN_FLIGHT);
     else
@@ -1278,8 +1293,8 @@ int lt_share_open(lt_client *client, size_t slot_bytes, uint32_t slots, lt_share
     while (share < client->shares + MAX_SHARES && share->state != FREE)
         share++;
     size_t each = (slot_bytes + SLOT_ALIGN - 1) / SLOT_ALIGN * SLOT_ALIGN, size = each * slots;
-    if (client->subscribes || share == client->shares + MAX_SHARES)
-        return fail(error, "bad-share", "", "a subscriber has none, and others at most %d", MAX_SHARES);
+    if (client->subscribes || client->leases || share == client->shares + MAX_SHARES)
+        return fail(error, "bad-share", "", "a subscriber or a lease has none, and others at most %d", MAX_SHARES);
     if (each < slot_bytes || size == 0 || size / slots != each)
         return fail(error, "bad-share", "", "%u slots of %zu bytes", (unsigned)slots, slot_bytes);
     int memfd = memfd_create("littoral-share", MFD_CLOEXEC | MFD_ALLOW_SEALING);

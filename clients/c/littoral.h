@@ -34,6 +34,7 @@ typedef struct {
     const char *signature; /* which of the model's signatures to run; NULL: its first */
     int latest;            /* of requests that wait, keep only the newest; the others fail as "replaced" */
     int subscribe;         /* see what the model answers to others; lt_poll gives it, and nothing can be asked */
+    int lease;             /* no update of the model begins to answer, but an urgent one, while the client is open */
     int timeout_ms;        /* the longest a call waits; 0: 30,000 */
     uint64_t deadline_us;  /* the longest a request may wait in the runtime, else it fails as "deadline"; 0: for ever */
 } lt_options;
@@ -126,7 +127,11 @@ typedef struct {
 typedef struct lt_client lt_client;
 typedef struct lt_share lt_share;
 
-/* Connects and waits until the model is there. `options` may be NULL. Ended by lt_close, which takes NULL too. */
+/* Connects and waits until the model is there. `options` may be NULL. Ended by lt_close, which takes NULL too.
+ *
+ * With options->lease it waits for the lease, and nothing can be asked: lt_get_info gives NULL, and lt_poll 0 while the
+ * lease is held. When it ended, lt_poll gives -1 once: "lease-expired", or "unreachable" where the runtime went away.
+ * It is not taken anew by itself; a later call takes it anew. */
 int lt_open(lt_client **client, const char *model, const lt_options *options, lt_error *error);
 void lt_close(lt_client *client);
 

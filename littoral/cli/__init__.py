@@ -8,10 +8,10 @@ import os
 import sys
 
 from littoral import errors
-from littoral.cli import bench, detect, infer, models, run, subscribe, top
+from littoral.cli import bench, detect, infer, lease, models, run, subscribe, top
 from littoral.client.link import DEFAULT_SOCKET
 
-COMMANDS = (models, infer, detect, subscribe, top, bench, run)
+COMMANDS = (models, infer, detect, subscribe, lease, top, bench, run)
 
 
 def main(argv: list[str] | None = None) -> int:

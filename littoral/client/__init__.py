@@ -11,6 +11,7 @@ docs/clients.md shows all of it.
 
 from littoral.client.client import Client
 from littoral.client.info import models, stats
+from littoral.client.leases import Lease, lease
 from littoral.client.link import default_socket
 from littoral.client.pictures import Picture
 from littoral.client.results import Answer, Box, Class, Detection, Mask, Point, Pose
@@ -28,6 +29,7 @@ __all__ = [
     "Client",
     "Detection",
     "Format",
+    "Lease",
     "Mask",
     "Picture",
     "Point",
@@ -39,6 +41,7 @@ __all__ = [
     "Subscription",
     "default_socket",
     "dequantize",
+    "lease",
     "models",
     "quantize",
     "stats",

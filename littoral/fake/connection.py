@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from littoral import errors
-from littoral.fake.model import MAX_SHARE_BYTES, MAX_SHARES, FakeModel
+from littoral.fake.model import LEASE_HOLD_S, MAX_SHARE_BYTES, MAX_SHARES, FakeModel
 from littoral.wire import query, vision
 
 if TYPE_CHECKING:
@@ -42,6 +42,12 @@ class Connection:
         self.dropped = True
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def expire(self) -> None:
+        """Ends a lease as one that was held for too long; from any thread."""
+        with suppress(OSError):
+            self._send(query.error(errors.LeaseExpiredError("the lease was held for too long, as the test has asked")))
+        self.close()
 
     def announce(self) -> None:
         """EVENT `changed`, where the client has not been told of the release now served."""
@@ -84,6 +90,9 @@ class Connection:
         if not self._receive():
             return
         self.hello = query.parse_hello(self._waiting.popleft()[0])
+        if self.hello.mode is query.Mode.LEASE:
+            self._lease(self.hello.name)
+            return
         if self.hello.mode is query.Mode.INFO:
             self._send(query.json_frame(query.Kind.INFO, {"engine": "fake 1", "degraded": ""}))
         else:
@@ -100,6 +109,15 @@ class Connection:
             self._answer(frame, received)
             if self.hello.queue is query.Queue.LATEST:
                 self._replace()
+
+    def _lease(self, name: str) -> None:
+        """Until the client ends it, or says something. Raises ProtocolError, and what the model refuses with."""
+        refuses = self._server.model(name).refuses
+        if refuses is not None:
+            raise refuses
+        self._send(query.json_frame(query.Kind.INFO, {"model": name, "hold_s": LEASE_HOLD_S}))
+        if self._waiting or self._reader.pending() or self._socket.recv(1):
+            raise errors.ProtocolError("a client says nothing on a connection of mode lease")
 
     def _receive(self, wait: bool = True) -> bool:
         """Takes whole frames; with `wait` at least one. False at the end of the stream."""

@@ -14,6 +14,7 @@ from littoral.wire.vision import Layout, Options, ResultKind
 
 MAX_SHARES = 8
 MAX_SHARE_BYTES = 64 * 1024 * 1024
+LEASE_HOLD_S = 3600.0
 _KINDS = {Class: ResultKind.CLASSES, Box: ResultKind.BOXES, Pose: ResultKind.POSES, float: ResultKind.EMBEDDING}
 
 

@@ -103,6 +103,15 @@ class FakeServer:
         for connection in self._of(name):
             connection.skip = count
 
+    def leases(self, name: str) -> int:
+        """How many clients hold a lease on the model."""
+        return len(self._leases(name))
+
+    def expire_leases(self, name: str) -> None:
+        """Ends the leases on the model, as if they had been held for too long."""
+        for connection in self._leases(name):
+            connection.expire()
+
     def asked(self, name: str) -> int:
         """How many requests to this model were answered."""
         with self._changed:
@@ -174,6 +183,11 @@ class FakeServer:
     def _of(self, name: str) -> list[Connection]:
         with self._changed:
             return [c for c in self._connections if c.hello is not None and c.hello.model == name]
+
+    def _leases(self, name: str) -> list[Connection]:
+        with self._changed:
+            said = [(connection, connection.hello) for connection in self._connections]
+        return [each for each, hello in said if hello and (hello.mode, hello.name) == (query.Mode.LEASE, name)]
 
     def _counters(self, name: str) -> dict[str, Any]:
         model = self._models.get(name, FakeModel())

@@ -83,6 +83,7 @@ ERROR_CODES: frozenset[str] = frozenset(
         errors.StaleInterfaceError,
         errors.UnsupportedError,
         errors.AccessDeniedError,
+        errors.LeaseExpiredError,
         errors.BusyError,
         errors.ReplacedError,
         errors.DeadlineError,
@@ -252,7 +253,7 @@ def hello(value: Hello) -> bytes:
 
 
 def parse_hello(value: Frame) -> Hello:
-    """Raises ProtocolError, or UnsupportedError for a mode or alias this version does not serve."""
+    """Raises ProtocolError, or UnsupportedError for an alias this version does not serve."""
     if value.kind is not Kind.HELLO:
         raise errors.ProtocolError(f"a connection begins with HELLO, not {value.kind.name}")
     body = value.json()
@@ -265,8 +266,6 @@ def parse_hello(value: Frame) -> Hello:
         mode, queue = Mode(texts["mode"] or Mode.INFER), Queue(texts["queue"] or Queue.ALL)
     except ValueError as error:
         raise errors.ProtocolError(f"HELLO names no mode or queue: {error}") from error
-    if mode is Mode.LEASE:
-        raise errors.UnsupportedError(f"mode {mode} is not served yet")
     hello = Hello(texts["model"], texts["client"][:80], mode, texts["signature"], queue)
     if hello.alias not in ("", "baseline", "trial"):
         raise errors.UnsupportedError(f"no alias has the name {hello.alias!r}: there are baseline and trial")

@@ -1,6 +1,7 @@
 /* driver.c: the C client at the end of a pipe, for tests. Reads one command a line and prints one JSON object a line.
  *
- *     open MODEL [socket=P] [client=T] [signature=T] [latest=1] [subscribe=1] [timeout_ms=N] [deadline_us=N]
+ *     open MODEL [socket=P] [client=T] [signature=T] [latest=1] [subscribe=1] [lease=1] [timeout_ms=N]
+ *          [deadline_us=N]
  *     info | close | share SLOT_BYTES SLOTS | unshare | slot
  *     infer PATH | submit PATH | poll MS
  *     detect FORMAT WIDTH HEIGHT PATH [threshold=F] [overlap=F] [top=N] [label=T] [stride=N] [offset=N]
@@ -146,6 +147,7 @@ static void open_client(char **words) {
         .signature = option(words, "signature"),
         .latest = (int)number(words, "latest"),
         .subscribe = (int)number(words, "subscribe"),
+        .lease = (int)number(words, "lease"),
         .timeout_ms = (int)number(words, "timeout_ms"),
         .deadline_us = (uint64_t)number(words, "deadline_us"),
     };
@@ -225,8 +227,10 @@ static void use_share(char **words) {
 static void obey(char **words) {
     if (!strcmp(words[0], "open"))
         open_client(words);
-    else if (!strcmp(words[0], "info"))
+    else if (!strcmp(words[0], "info") && lt_get_info(client))
         say_info(lt_get_info(client));
+    else if (!strcmp(words[0], "info"))
+        printf("{}\n");
     else if (!strcmp(words[0], "poll"))
         poll_once(atoi(words[1]));
     else if (strstr("share unshare slot", words[0]))

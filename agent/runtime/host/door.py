@@ -1,7 +1,8 @@
 """The host's end of the query socket: accepts, reads HELLO, and passes the connection on to its model.
 
 The kernel says who calls; what that user may do is access.py's to know. Connections of mode info stay here: LIST and
-STATS are answered by the host itself.
+STATS are answered by the host itself. So do leases, about which the client says nothing more: their being open is all
+there is to them.
 """
 
 import array
@@ -33,6 +34,7 @@ class Settings:
     max_connections: int
     max_connections_per_user: int
     hello_timeout_s: float
+    lease_hold_s: float  # 0: no leases are given
 
 
 class Inside(Protocol):
@@ -44,6 +46,10 @@ class Inside(Protocol):
 
     def take(self, model: str, carried: Carried) -> None: ...
 
+    def leased(self, model: str, change: int) -> None:
+        """A client holds one lease more on the model (1), or one less (-1)."""
+        ...
+
     def list_json(self) -> dict[str, Any]: ...
 
     def stats_json(self) -> dict[str, Any]: ...
@@ -52,7 +58,7 @@ class Inside(Protocol):
 
 
 class _Entrant:
-    """A connection that the host still reads itself: before HELLO, or of mode info."""
+    """A connection that the host still reads itself: before HELLO, or of mode info or lease."""
 
     def __init__(self, id: int, sock: socket.socket, caller: Caller) -> None:
         self.id = id
@@ -61,6 +67,7 @@ class _Entrant:
         self.reader = query.Reader(query.MAX_HELLO_BYTES)
         self.unsent = b""  # of the answer to the last frame
         self.informed = False  # said HELLO with mode info
+        self.leased = ""  # the model that it holds a lease on
         self.timer: Timer | None = None
 
 
@@ -146,6 +153,9 @@ class Door:
             self._flush(entrant)
             return
         try:
+            if entrant.leased:
+                self._hear_lease(entrant)
+                return
             frame = entrant.reader.next()
             if frame is None and self._receive(entrant):
                 frame = entrant.reader.next()
@@ -174,13 +184,16 @@ class Door:
         return True
 
     def _enter(self, entrant: _Entrant, hello: query.Hello) -> None:
-        """Passes the connection on, or keeps it for mode info. Raises QueryError where it can do neither."""
+        """Passes the connection on, or keeps it: of mode info or lease. Raises QueryError where it can do neither."""
         if hello.mode is query.Mode.INFO:
             self._cancel(entrant)
             entrant.informed = True
             self._send(entrant, query.json_frame(query.Kind.INFO, self._inside.greeting_json()))
             return
         allowance = self._inside.admit(entrant.caller, hello.name)
+        if hello.mode is query.Mode.LEASE:
+            self._lease(entrant, hello.name)
+            return
         state = State(
             unread=entrant.reader.pending(),
             greet=True,
@@ -229,6 +242,26 @@ class Door:
             return
         self._loop.change(entrant.socket.fileno(), WRITE)
 
+    # --- mode lease -------------------------------------------------------------------------------------------
+
+    def _lease(self, entrant: _Entrant, model: str) -> None:
+        """Raises UnsupportedError where none are given."""
+        hold_s = self._settings.lease_hold_s
+        if not hold_s:
+            raise errors.UnsupportedError("no leases are given on this device: lease_hold_s is 0 in agent.toml")
+        self._cancel(entrant)
+        expired = errors.LeaseExpiredError(f"the lease on {model} was held for {hold_s:g} s, the longest there is")
+        entrant.timer = self._loop.call_in(hold_s, partial(self._end, entrant, expired))
+        entrant.leased = model
+        self._inside.leased(model, 1)  # the agent knows before the client relies on it
+        self._send(entrant, query.json_frame(query.Kind.INFO, {"model": model, "hold_s": hold_s}))
+
+    def _hear_lease(self, entrant: _Entrant) -> None:
+        """Sees its client end it. Raises ProtocolError for anything that is said."""
+        self._receive(entrant)
+        if entrant.reader.pending():
+            raise errors.ProtocolError("a client says nothing on a connection of mode lease")
+
     # --- ends -------------------------------------------------------------------------------------------------
 
     def _end(self, entrant: _Entrant, error: errors.QueryError) -> None:
@@ -240,6 +273,8 @@ class Door:
             self._leave(entrant)
             entrant.socket.close()
             self.forget(entrant.id)
+            if entrant.leased:
+                self._inside.leased(entrant.leased, -1)
 
     def _leave(self, entrant: _Entrant) -> None:
         self._cancel(entrant)

@@ -6,6 +6,7 @@ At start it serves what is committed; everything else happens at the agent's wor
 import resource
 import signal
 import socket
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -44,6 +45,7 @@ class Host:
         self._pressure = pressure
         self._loop = Loop()
         self._models: dict[str, Model] = {}
+        self._leases: Counter[str] = Counter()
         self._room = Room(self._models)
         runtime = config.runtime
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
@@ -56,7 +58,10 @@ class Host:
         )
         self._listener = listen(config.query_socket, int(runtime.socket_mode, 8))
         limits_of_door = door.Settings(
-            runtime.max_connections, runtime.max_connections_per_user, runtime.hello_timeout_s
+            runtime.max_connections,
+            runtime.max_connections_per_user,
+            runtime.hello_timeout_s,
+            config.updates.lease_hold_s,
         )
         self._door = door.Door(self._loop, self._listener, limits_of_door, self)
         self._trials = trials.Trials(
@@ -95,6 +100,10 @@ class Host:
 
     def take(self, model: str, carried: Carried) -> None:
         self._models[model].take(carried)
+
+    def leased(self, model: str, change: int) -> None:
+        self._leases[model] += change
+        self.tell(control.Leases(model, self._leases[model]))
 
     def greeting_json(self) -> dict[str, Any]:
         return {"engine": engine_text(self._engine), "degraded": degraded()}
@@ -155,6 +164,9 @@ class Host:
         self.tell(control.Greeting(engine_text(self._engine), self._budget_bytes, degraded()))
         for model in self._models.values():
             model.agent_came()
+        for name, held in self._leases.items():
+            if held:
+                self.tell(control.Leases(name, held))
 
     def _agent_left(self) -> None:
         self._trials.cancel()

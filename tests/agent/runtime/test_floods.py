@@ -33,6 +33,9 @@ class Inside:
     def take(self, model: str, carried: Carried) -> None:
         raise AssertionError("nobody was admitted")
 
+    def leased(self, model: str, change: int) -> None:
+        raise AssertionError("nobody was admitted")
+
     def list_json(self) -> dict[str, Any]:
         self.lists += 1
         return {"models": "x" * self._list_bytes}
@@ -51,7 +54,7 @@ class Flooded:
         self.loop = Loop()
         self.inside = Inside(list_bytes)
         self._listener = listen(folder / "q.sock", 0o600)
-        self.door = Door(self.loop, self._listener, Settings(10, 10, PATIENCE_S), self.inside)
+        self.door = Door(self.loop, self._listener, Settings(10, 10, PATIENCE_S, PATIENCE_S), self.inside)
         self.flooding = Raw(folder / "q.sock")
         hello = query.hello(query.Hello("", mode=query.Mode.INFO))
         self.flooding.send(hello, *(query.json_frame(query.Kind.LIST, {}, id) for id in range(1, FLOOD + 1)))

@@ -301,9 +301,9 @@ def test_the_client_imports_nothing_but_python(side: Side) -> None:
 
 def test_the_public_names_are_these() -> None:
     assert sorted(client.__all__) == [
-        "Answer", "Array", "Box", "Class", "Client", "Detection", "Format", "Mask", "Picture", "Point", "Pose",
-        "ResultKind", "Share", "Slot", "Stage", "Subscription", "default_socket", "dequantize", "models", "quantize",
-        "stats", "subscribe",
+        "Answer", "Array", "Box", "Class", "Client", "Detection", "Format", "Lease", "Mask", "Picture", "Point",
+        "Pose", "ResultKind", "Share", "Slot", "Stage", "Subscription", "default_socket", "dequantize", "lease",
+        "models", "quantize", "stats", "subscribe",
     ]  # fmt: skip
 
 

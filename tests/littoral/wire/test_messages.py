@@ -64,8 +64,8 @@ def test_a_desired_state_is_read_as_it_was_signed() -> None:
 
 def test_the_signature_counts_for_fields_that_this_version_does_not_know() -> None:
     value = json.loads(SignedDesired(DESIRED, "abcd", "aa").encode())
-    value["signed"]["window"] = "nights"
-    value["signed"]["models"]["person"]["window"] = 3
+    value["signed"]["moon"] = "full"
+    value["signed"]["models"]["person"]["moon"] = 3
     read = messages.parse_desired(json.dumps(value).encode())
     assert read.desired == DESIRED
     assert read.signed_bytes == canonical.encode(value["signed"])

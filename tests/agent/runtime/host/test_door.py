@@ -72,13 +72,6 @@ def test_a_name_that_no_model_can_have_is_unknown(device: Device, name: str) -> 
         device.client(name)
 
 
-def test_a_mode_that_is_not_built_is_unsupported(device: Device) -> None:
-    connection = device.raw()
-    connection.send(query.json_frame(query.Kind.HELLO, {"protocol": 1, "model": "m", "mode": "lease"}))
-    assert connection.code() == "unsupported"
-    assert still_answers(device)
-
-
 def test_silence_after_connecting_is_ended_with_a_named_error(impatient_device: Device) -> None:
     connection = impatient_device.raw()
     assert connection.code() == "handshake-timeout"
