@@ -4,18 +4,20 @@ Nothing is signed here, and the model is run only for `--golden-inputs`, in a ch
 """
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fleet import bundle as bundles
 from fleet import durable, golden, modelfile
 from fleet.bundle import interface_of
 from fleet.golden import Measured, Vectors
 from fleet.modelfile import ModelFile
 from littoral import canonical
 from littoral.bundle import card as cards
-from littoral.bundle import chunks, manifest
+from littoral.bundle import chunks, delta, manifest
 from littoral.bundle.card import Card
-from littoral.bundle.manifest import Blob, Golden, Lineage, Manifest
+from littoral.bundle.manifest import Blob, Delta, Golden, Lineage, Manifest, Needs
 from littoral.errors import (
     BundleError,
     CardError,
@@ -29,11 +31,17 @@ from littoral.tensors import Interface, Tensor
 from littoral.wire.topics import CHUNK_BYTES
 
 MAX_VERSION_CHARS = 200
+DELTA_SHARE = 0.8  # of the model: a larger delta is not worth the rebuilding
+MAX_DELTAS = 8  # bundle.json has 16 KiB
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `bundle build` was asked for. floor None: the one it replaces, see `default_floor`."""
+    """What `bundle build` was asked for.
+
+    floor None: the one it replaces, see `default_floor`. delta_from: bundles whose models devices may hold, beside
+    those that `Before` brings.
+    """
 
     model: Path
     name: str
@@ -48,15 +56,18 @@ class Request:
     lineage: Lineage = Lineage.RETRAINED
     chunk_bytes: int = CHUNK_BYTES
     interface_change: bool = False
+    delta_from: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What is known of the model's releases so far: the last listed one, and which one this replaces (0: none)."""
+    """What is known of the model's releases so far: the last listed one, and which one this replaces (0: none).
+    models: the blobs to make deltas from."""
 
     manifest: Manifest
     interface: Interface
     replaces: int
+    models: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,7 @@ def build(request: Request, before: Before | None = None) -> Built:
     blobs = {"model": model, "card": card_bytes, "golden": vectors.blob if vectors else b""}
     blobs["labels"] = "".join(f"{label}\n" for label in interface.labels).encode()
     blobs = {role: data for role, data in blobs.items() if data}
+    deltas = _deltas(model, [*_models_of(request.delta_from), *(before.models if before else ())])
     made = Manifest(
         model=request.name,
         release=request.release,
@@ -103,15 +115,23 @@ def build(request: Request, before: Before | None = None) -> Built:
         chunk_bytes=request.chunk_bytes,
         interface=interface.declared(),
         interface_change=request.interface_change,
-        needs=card.needs,
+        needs=_needs(card, file),
         limits=card.limits,
         golden=_golden(card, vectors),
+        deltas=tuple(_describe_delta(base, data, request.chunk_bytes) for base, data in deltas.items()),
     )
     encoded = _encode(made)
-    _write(request.out, encoded, blobs, request.chunk_bytes)
+    _write(request.out, encoded, [*blobs.values(), *deltas.values()], request.chunk_bytes)
     notes = _notes(file, interface, vectors)
     measured = vectors.measured if vectors else None
     return Built(made, canonical.digest(encoded), interface, measured, difference, notes)
+
+
+def _needs(card: Card, file: ModelFile) -> Needs:
+    """The card's; where it names no engine, LiteRT, or a tflite-runtime that has the model's operators."""
+    if card.needs.engines or not file.least_tflite:
+        return card.needs
+    return replace(card.needs, engines=("litert", f"tflite>={file.least_tflite}"))
 
 
 def default_floor(request: Request, before: Before | None) -> int:
@@ -231,6 +251,29 @@ def _describe(role: str, data: bytes, chunk_bytes: int) -> Blob:
     return Blob(canonical.digest(data), len(data), canonical.digest(listed))
 
 
+def _models_of(folders: Sequence[Path]) -> Iterator[bytes]:
+    for folder in folders:
+        known = bundles.read(folder)
+        yield known.blob(known.manifest.blobs["model"].sha256)
+
+
+def _deltas(model: bytes, bases: Iterable[bytes]) -> dict[str, bytes]:
+    """Deltas that make `model`, by the digest of what each is made from: those that are worth it."""
+    distinct = {canonical.digest(base): base for base in bases}
+    distinct.pop(canonical.digest(model), None)
+    if len(distinct) > MAX_DELTAS:
+        raise BundleError(
+            f"deltas from {len(distinct)} models", remedy=f"Give --delta-from at most {MAX_DELTAS} times."
+        )
+    made = {digest: delta.make(base, model) for digest, base in distinct.items()}
+    return {digest: data for digest, data in made.items() if len(data) < DELTA_SHARE * len(model)}
+
+
+def _describe_delta(base: str, data: bytes, chunk_bytes: int) -> Delta:
+    blob = _describe("a delta", data, chunk_bytes)
+    return Delta("model", base, blob.sha256, blob.length, blob.chunks)
+
+
 def _encode(made: Manifest) -> bytes:
     """The bytes that will be signed, as every reader will read them. Raises ManifestError."""
     if not 1 <= len(made.version) <= MAX_VERSION_CHARS:
@@ -241,12 +284,12 @@ def _encode(made: Manifest) -> bytes:
     return encoded
 
 
-def _write(out: Path, encoded: bytes, blobs: dict[str, bytes], chunk_bytes: int) -> None:
+def _write(out: Path, encoded: bytes, blobs: Iterable[bytes], chunk_bytes: int) -> None:
     """The whole folder or none of it. Raises OSError."""
     scratch = out.with_name(f".{out.name}.new")
     shutil.rmtree(scratch, ignore_errors=True)
     durable.make_folder(scratch / "blobs")
-    for data in blobs.values():
+    for data in blobs:
         listed = chunks.list_of(chunks.split(data, chunk_bytes))
         for content in (data, listed):
             durable.write_file(scratch / "blobs" / canonical.digest(content), content)

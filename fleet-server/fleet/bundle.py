@@ -1,4 +1,5 @@
-"""A bundle as a folder on the operator's machine: bundle.json and blobs/<sha256>, the blobs and their chunk lists.
+"""A bundle as a folder on the operator's machine: bundle.json and blobs/<sha256>, the blobs and deltas and their
+chunk lists.
 
 Read whole and checked before anything of it is shown or uploaded.
 """
@@ -17,7 +18,7 @@ from littoral.tensors import Interface
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A whole bundle folder: every blob and chunk list is there and is what its name says."""
+    """A whole bundle folder: every blob, delta and chunk list is there and is what its name says."""
 
     folder: Path
     manifest: Manifest
@@ -33,8 +34,8 @@ class Bundle:
         return _read_blob(self.folder, sha256)
 
     def digests(self) -> list[str]:
-        """Every file to upload: chunk lists and blobs, each once."""
-        named = self.manifest.blobs.values()
+        """Every file to upload: chunk lists, blobs and deltas, each once."""
+        named = self.manifest.parts.values()
         return list(dict.fromkeys([*(blob.chunks for blob in named), *(blob.sha256 for blob in named)]))
 
 
@@ -47,7 +48,7 @@ def read(folder: Path) -> Bundle:
             f"{folder} is no bundle: {error}", remedy="`littoral-fleet bundle build` makes one."
         ) from error
     bundle = Bundle(folder, manifest.parse(data), data)
-    for role, blob in bundle.manifest.blobs.items():
+    for role, blob in bundle.manifest.parts.items():
         content = bundle.blob(blob.sha256)
         pieces = chunks.split(content, bundle.manifest.chunk_bytes)
         if len(content) != blob.length or bundle.blob(blob.chunks) != chunks.list_of(pieces):

@@ -1,6 +1,7 @@
 """The fleet server's connection to the broker: publishes what devices may ask for, and collects what they say.
 
 Everything published is retained, and is published again on every new connection, as a broker may have lost it all.
+A chunk that nobody wants is cleared by an empty message.
 paho's callbacks only put things into queues; one thread publishes, a small window at a time. Received messages are
 acknowledged by whoever stored them.
 """
@@ -43,13 +44,14 @@ class Content(Protocol):
         """Signed small files (bundle.json, director.json) by digest."""
 
     def chunks(self) -> Iterable[str]:
-        """Digests of the chunk lists and chunks of every listed release."""
+        """Digests of the chunks to see to on a new connection: those that are wanted, and those that may lie there
+        and are not."""
 
     def chunk(self, digest: str) -> bytes | None:
         """Bytes that are what the digest says; None where there are none."""
 
-    def has_chunk(self, digest: str) -> bool:
-        """Whether it belongs to a listed release."""
+    def wants(self, digest: str) -> bool:
+        """Whether the chunk shall lie on the broker."""
 
     def devices(self) -> Iterable[str]:
         """Devices that have a desired state."""
@@ -169,7 +171,8 @@ class Link:
         self._add_urgent(_Desired(device) for device in devices)
 
     def publish_chunks(self, digests: Iterable[str]) -> None:
-        """These chunks are new, or a device says that it cannot get them, or their release is listed no more."""
+        """These chunks came to be wanted, or a device cannot get them, or nobody wants them any more: each is
+        published or cleared, as `Content.wants` has it when its turn comes."""
         with self._changed:
             self._bulk.update(dict.fromkeys(digests))
             self._changed.notify_all()
@@ -262,7 +265,7 @@ class Link:
                 if (desired := self._content.desired(device)) is not None:
                     self._send(self._topics.desired(device), desired, connection)
             case str(digest):
-                if not self._content.has_chunk(digest):
+                if not self._content.wants(digest):
                     self._send(self._topics.chunk(digest), b"", connection)
                 elif (chunk := self._content.chunk(digest)) is not None:
                     self._send(self._topics.chunk(digest), chunk, connection)

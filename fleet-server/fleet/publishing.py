@@ -1,22 +1,45 @@
-"""What must hold of a bundle before the fleet server lists it: every blob there, whole, and cut as its list says."""
+"""What must hold of a bundle before the fleet server lists it: every blob there, whole, and cut as its list says, and
+every delta makes the blob that it is for."""
+
+import hashlib
 
 from fleet.store import Blobs, Piece
 from littoral import canonical
+from littoral.bundle import delta as deltas
 from littoral.bundle.chunks import parse_list
-from littoral.bundle.manifest import Blob, Manifest
-from littoral.errors import BundleError
+from littoral.bundle.manifest import Blob, Delta, Manifest
+from littoral.errors import BundleError, DeltaError
 
 
 def pieces_of(manifest: Manifest, blobs: Blobs) -> list[Piece]:
     """Every chunk list and chunk of the bundle. Raises BundleError."""
     found: dict[str, Piece] = {}
-    for role, blob in manifest.blobs.items():
+    for role, blob in manifest.parts.items():
         for piece in _pieces_of_blob(role, blob, manifest.chunk_bytes, blobs):
             found.setdefault(piece.digest, piece)
+    for delta in manifest.deltas:
+        _check_delta(delta, manifest.blobs[delta.role], blobs)
     return list(found.values())
 
 
-def _pieces_of_blob(role: str, blob: Blob, chunk_bytes: int, blobs: Blobs) -> list[Piece]:
+def _check_delta(delta: Delta, blob: Blob, blobs: Blobs) -> None:
+    """Raises BundleError where the delta does not make the blob, or that cannot be seen here."""
+    if not blobs.has(delta.base):
+        raise BundleError(
+            f"a delta from {delta.base}, which was never published here",
+            remedy="Build it anew, with --delta-from releases of this server only.",
+        )
+    made = hashlib.sha256()
+    try:
+        for part in deltas.apply(blobs.parts(delta.base), blobs.parts(delta.sha256), blob.length):
+            made.update(part)
+    except DeltaError as error:
+        raise BundleError(f"the delta from {delta.base}: {error.cause}") from error
+    if made.hexdigest() != blob.sha256:
+        raise BundleError(f"the delta from {delta.base} makes another blob than {blob.sha256}")
+
+
+def _pieces_of_blob(role: str, blob: Blob | Delta, chunk_bytes: int, blobs: Blobs) -> list[Piece]:
     for name, what in ((blob.sha256, f"the blob {role}"), (blob.chunks, f"the chunk list of {role}")):
         if not blobs.has(name):
             raise BundleError(f"{what} ({name}) was not sent")

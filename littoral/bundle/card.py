@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from littoral.bundle import fields
-from littoral.bundle.manifest import Limits, Needs
+from littoral.bundle.manifest import Limits, Needs, parse_engine
 from littoral.errors import CardError
 
 MAX_CARD_BYTES = 16_384
@@ -79,6 +79,11 @@ def _needs(value: dict[str, Any]) -> Needs:
         texts[key] = value.get(key, [])
         if not isinstance(texts[key], list) or not all(isinstance(item, str) for item in texts[key]):
             raise CardError(f"[needs] {key} is a list of strings")
+    try:
+        for engine in texts["engines"]:
+            parse_engine(engine)
+    except ValueError as error:
+        raise CardError(f"[needs] engines: {error}") from error
     cpu = value.get("cpu", "fallback")
     if cpu not in ("fallback", "refuse"):
         raise CardError(f"[needs] cpu is {cpu!r}; it is fallback or refuse")

@@ -1,4 +1,4 @@
-"""Keys and signatures of releases: Ed25519, ECDSA P-256 and RSA-PSS, as The Update Framework names them.
+"""Keys and signatures of releases: Ed25519, ECDSA P-256 and RSA, as The Update Framework names them.
 
 The one module of littoral that needs packages (cryptography 38 or newer, securesystemslib); nothing else in
 littoral imports it. Importing it makes python-tuf verify by these classes: with the cryptography of Debian 12
@@ -77,11 +77,22 @@ class RsaPssKey(PublicKey):
     """`public` is PEM of at least 2,048 bits; SHA-256 with MGF1-SHA-256, a salt of any length."""
 
     def _verify(self, public: str, signature: bytes, data: bytes) -> None:
-        key = load_pem_public_key(public.encode())
-        if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
-            raise ValueError(f"not an RSA key of {MIN_RSA_BITS} bits or more")
         pss = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.AUTO)
-        key.verify(signature, data, pss, SHA256())
+        _rsa(public).verify(signature, data, pss, SHA256())
+
+
+class RsaPkcs1Key(PublicKey):
+    """`public` as of RsaPssKey; SHA-256, padded as PKCS #1 v1.5 has it."""
+
+    def _verify(self, public: str, signature: bytes, data: bytes) -> None:
+        _rsa(public).verify(signature, data, padding.PKCS1v15(), SHA256())
+
+
+def _rsa(public: str) -> rsa.RSAPublicKey:
+    key = load_pem_public_key(public.encode())
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
+        raise ValueError(f"not an RSA key of {MIN_RSA_BITS} bits or more")
+    return key
 
 
 _CLASSES: dict[tuple[str, str], type[PublicKey]] = {
@@ -89,6 +100,7 @@ _CLASSES: dict[tuple[str, str], type[PublicKey]] = {
     ("ecdsa", "ecdsa-sha2-nistp256"): EcdsaP256Key,
     ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256"): EcdsaP256Key,  # as older tools write it
     ("rsa", "rsassa-pss-sha256"): RsaPssKey,
+    ("rsa", "rsa-pkcs1v15-sha256"): RsaPkcs1Key,
 }
 KEY_FOR_TYPE_AND_SCHEME.update(_CLASSES)
 

@@ -4,6 +4,8 @@ Its sha256 is the bundle's name everywhere. The Update Framework signs it as the
 """
 
 import json
+import re
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +18,7 @@ from littoral.wire.topics import CHUNK_BYTES
 SCHEMA = 1
 MAX_MANIFEST_BYTES = 16_384
 MAX_BLOB_BYTES = 512 * 1024 * 1024  # above any model a 512 MB device could serve
+_ENGINE = re.compile(r"(?P<name>[a-z0-9-]{1,32})(>=(?P<least>[0-9]{1,6}(\.[0-9]{1,6}){0,3}))?")
 ROLES = ("model", "labels", "card", "golden", "model_card", "licence", "sbom", "provenance")
 
 
@@ -56,7 +59,7 @@ class Needs:
     """What a device must have. Empty and 0 mean: no demand."""
 
     architectures: tuple[str, ...] = ()  # as uname -m: x86_64, aarch64, armv7l
-    engines: tuple[str, ...] = ()  # litert, tflite
+    engines: tuple[str, ...] = ()  # any of these will do: litert, tflite; "tflite>=2.14": no older one
     memory_bytes: int = 0
     disk_bytes: int = 0
     delegate: str = ""  # a kind, as a device's configuration has it: edgetpu, gpu ...
@@ -113,6 +116,21 @@ class Manifest:
         """Disk that its blobs take."""
         return sum(blob.length for blob in self.blobs.values())
 
+    @property
+    def parts(self) -> dict[str, Blob | Delta]:
+        """All that travels as chunks: blobs by role, and deltas by `delta:<index>`."""
+        return {**self.blobs, **{f"delta:{index}": delta for index, delta in enumerate(self.deltas)}}
+
+    def delta_for(self, role: str, held: Collection[str]) -> int | None:
+        """Index of the smallest delta that makes the blob of `role` of one in `held` (sha256), if it saves anything."""
+        limit = self.blobs[role].length
+        fits = [
+            (delta.length, index)
+            for index, delta in enumerate(self.deltas)
+            if delta.role == role and delta.base in held and delta.length < limit
+        ]
+        return min(fits)[1] if fits else None
+
     def encode(self) -> bytes:
         value = {**asdict(self), "schema": SCHEMA}
         return canonical.encode(value)
@@ -125,6 +143,14 @@ def target_name(model: str, release: int) -> str:
 def role_name(model: str) -> str:
     """The delegated role that signs a model's releases."""
     return f"m-{model}"
+
+
+def parse_engine(text: str) -> tuple[str, tuple[int, ...]]:
+    """An entry of `Needs.engines`: the engine's name, and its least version, () for any. Raises ValueError."""
+    found = _ENGINE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no engine; it is one as in litert or tflite>=2.14")
+    return found["name"], tuple(int(part) for part in (found["least"] or "").split(".") if part)
 
 
 def parse(data: bytes) -> Manifest:
@@ -172,12 +198,17 @@ def _check(manifest: Manifest) -> None:
 def _needs(value: dict[str, Any]) -> Needs:
     return Needs(
         architectures=tuple(str(a) for a in value["architectures"]),
-        engines=tuple(str(e) for e in value["engines"]),
+        engines=tuple(_engine(e) for e in value["engines"]),
         memory_bytes=_number(value["memory_bytes"]),
         disk_bytes=_number(value["disk_bytes"]),
         delegate=str(value["delegate"]),
         cpu=_choice(value.get("cpu", "fallback"), ("fallback", "refuse")),  # older ones do not have it
     )
+
+
+def _engine(value: Any) -> str:
+    parse_engine(value)
+    return str(value)
 
 
 def _choice(value: Any, known: tuple[str, ...]) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from examples.demo import assets, damage
 from examples.demo.assets import Assets
 from fleet import build, bundle
 from fleet.build import Before, Request
 from fleet.golden import Measured
-from littoral.bundle import card, chunks, manifest
+from littoral.bundle import card, chunks, delta, manifest
 from littoral.bundle.manifest import Golden, Limits, Lineage, Needs
 from littoral.canonical import digest
 from littoral.errors import (
@@ -99,6 +100,10 @@ def test_every_option_is_in_bundle_json(request_: Request, inputs: Path, tmp_pat
     listed = chunks.parse_list(found.blob(made.blobs["model"].chunks))
     assert len(listed) == 20  # 99,280 bytes
     assert built.measured is not None
+
+
+def test_without_an_engine_in_the_card_the_model_says_how_old_the_runtime_may_be(request_: Request) -> None:
+    assert build.build(request_).manifest.needs.engines == ("litert", "tflite>=1.5.0")
 
 
 def test_copied_answers_are_said_to_be_copied(request_: Request, inputs: Path) -> None:
@@ -214,6 +219,64 @@ def test_a_release_number_that_is_not_above_the_last_is_refused(request_: Reques
     for last in (3, 4):
         with pytest.raises(ReleaseNumberError):
             build.build(request_, before(last, 1, 2, interface))
+
+
+# --- deltas ------------------------------------------------------------------------------------------------------
+
+
+def retrain_head(model: bytes) -> bytes:
+    """Other weights and biases in the last layer, as a retrained head has them; every other byte as it was."""
+    retrained = bytearray(model)
+    root = schema.Model.GetRootAs(retrained)
+    operator = damage.last_operator(root, "FULLY_CONNECTED")
+    for tensor in (1, 2):
+        weights = root.Buffers(root.Subgraphs(0).Tensors(operator.Inputs(tensor)).Buffer()).DataAsNumpy()
+        weights[:] = np.random.default_rng(1).integers(0, 256, weights.size, np.uint8)
+    return bytes(retrained)
+
+
+def test_of_a_retrained_head_a_fiftieth_of_the_file_moves_at_most(request_: Request, tmp_path: Path) -> None:
+    build.build(request_)
+    (tmp_path / "retrained.tflite").write_bytes(retrain_head(request_.model.read_bytes()))
+    second = replace(request_, model=tmp_path / "retrained.tflite", release=4, out=tmp_path / "second")
+    made = build.build(replace(second, delta_from=(request_.out,)))
+    found = bundle.read(second.out)
+    (one,) = found.manifest.deltas
+    base, data = request_.model.read_bytes(), found.blob(one.sha256)
+    assert (one.role, one.base, one.length) == ("model", digest(base), len(data))
+    assert b"".join(delta.apply([base], [data], len(base))) == second.model.read_bytes()
+    assert len(data) * 50 <= len(base)
+    assert {path.name for path in (second.out / "blobs").iterdir()} == set(found.digests())
+    assert {one.sha256, one.chunks} <= set(found.digests())
+    assert made.manifest.deltas == (one,)
+
+
+def test_a_delta_is_made_of_every_model_that_devices_may_hold_where_it_is_worth_it(request_: Request) -> None:
+    model = request_.model.read_bytes()
+    unlike = np.random.default_rng(1).bytes(len(model))
+    near, nearer = (model[:size] for size in (len(model) // 2, len(model) - 64))
+    known = replace(before(2, 1, 2), models=(unlike, near, nearer, nearer, model))
+    made = build.build(replace(request_, interface_change=True), known).manifest
+    assert [one.base for one in made.deltas] == [digest(near), digest(nearer)]
+    assert all(one.length < build.DELTA_SHARE * len(model) for one in made.deltas)
+
+
+def test_more_deltas_than_bundle_json_has_room_for_are_refused(request_: Request) -> None:
+    many = tuple(bytes([number]) for number in range(build.MAX_DELTAS + 1))
+    with pytest.raises(BundleError, match="deltas from 9 models"):
+        build.build(replace(request_, interface_change=True), replace(before(2, 1, 2), models=many))
+
+
+def test_a_delta_that_was_altered_is_seen_when_the_bundle_is_read(request_: Request, tmp_path: Path) -> None:
+    known = replace(before(2, 1, 2), models=(damage.restamp(request_.model.read_bytes()),))
+    (one,) = build.build(replace(request_, interface_change=True), known).manifest.deltas
+    path = request_.out / "blobs" / one.sha256
+    path.write_bytes(path.read_bytes() + b"!")
+    with pytest.raises(BundleError, match="not what its name says"):
+        bundle.read(request_.out)
+    path.unlink()
+    with pytest.raises(BundleError, match="missing"):
+        bundle.read(request_.out)
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Shelf:
     def chunks(self) -> Iterable[str]:
         return list(self.pieces)
 
-    def has_chunk(self, digest: str) -> bool:
+    def wants(self, digest: str) -> bool:
         return digest in self.pieces
 
     def chunk(self, digest: str) -> bytes | None:
@@ -60,16 +60,17 @@ class Publications(Link):
 def test_an_altered_chunk_is_put_right_when_a_device_needs_it(fleet: Fleet) -> None:
     bundle = make_bundle()
     fleet.publish(bundle)
+    fleet.service.start_rollout("eye", 1, "all")
     digest, chunk = next((name, data) for name, data in bundle.chunks().items() if len(data) == 1_000)
     device = fleet.join("door")
     device.subscribe(TOPICS.chunk(digest))
     eventually(lambda: device.messages.get(TOPICS.chunk(digest)) == chunk)
     fleet.force(TOPICS.chunk(digest), b"!" + chunk[1:])
     eventually(lambda: device.messages[TOPICS.chunk(digest)] != chunk)
-    fleet.service.start_rollout("eye", 1, "all")
+    fleet.service.start_rollout("eye", 1, "door")
     device.subscribe(TOPICS.desired("door"))
-    eventually(lambda: TOPICS.desired("door") in device.messages)
-    assert device.messages[TOPICS.chunk(digest)] != chunk  # a rollout publishes desired states only
+    eventually(lambda: b'"generation":2,' in device.messages.get(TOPICS.desired("door"), b""))
+    assert device.messages[TOPICS.chunk(digest)] != chunk  # what lies there is not published anew for every rollout
     device.send(TOPICS.up("door", "need"), encode_names([digest, "f" * 64]))
     eventually(lambda: device.messages[TOPICS.chunk(digest)] == chunk)
     assert TOPICS.chunk("f" * 64) not in device.messages
@@ -80,6 +81,7 @@ def test_an_altered_chunk_is_put_right_when_a_device_needs_it(fleet: Fleet) -> N
 def test_every_chunk_that_is_published_is_what_its_name_says(fleet: Fleet) -> None:
     bundle = make_bundle(size=300_000, chunk_bytes=61_440)
     fleet.publish(bundle)
+    fleet.service.start_rollout("eye", 1, "all")
     device = fleet.join("door")
     device.subscribe(f"{TOPICS.prefix}/chunk/+")
     wanted = {TOPICS.chunk(digest) for digest in (*bundle.chunks(), bundle.digest)}
@@ -112,7 +114,7 @@ def test_a_message_that_wants_no_acknowledgement_costs_no_connection(fleet: Flee
     assert fleet.server.link._connection == 1
 
 
-def test_what_is_not_listed_any_more_is_cleared(fleet: Fleet) -> None:
+def test_what_nobody_wants_is_cleared(fleet: Fleet) -> None:
     device = fleet.join("door")
     fleet.force(TOPICS.chunk("a" * 64), b"old")
     device.subscribe(TOPICS.chunk("a" * 64))

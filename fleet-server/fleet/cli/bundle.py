@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from littoral.bundle.manifest import Lineage, Manifest
 from littoral.errors import DigestError
 from littoral.tensors import Interface
 from littoral.wire.topics import CHUNK_BYTES
+
+BASES = 3  # of the newest releases: what most devices hold
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,7 +41,8 @@ def _add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="make a bundle of a model",
         description="Makes an unsigned bundle in DIR. Where a fleet server is named (--server or LITTORAL_SERVER), the "
         "release before is fetched from it: the difference in interface is printed, and a change of shapes or "
-        "labels refused. The model is run only for --golden-inputs, in a child process.",
+        f"labels refused; deltas are made from its newest {BASES} releases and the one that this replaces, where one "
+        "is much smaller than the model. The model is run only for --golden-inputs, in a child process.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="F", help="the .tflite file")
     parser.add_argument("--name", required=True, metavar="N", help="what clients ask for: a-z, 0-9 and -")
@@ -68,6 +72,16 @@ def _add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--chunk-bytes", type=int, default=CHUNK_BYTES, metavar="N", help=f"at most {CHUNK_BYTES}, the default"
     )
     parser.add_argument("--interface-change", action="store_true", help="shapes or labels may differ from before")
+    deltas = parser.add_mutually_exclusive_group()
+    deltas.add_argument(
+        "--delta-from",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a published bundle that devices may hold: make a delta from its model too; may be given several times",
+    )
+    deltas.add_argument("--no-delta", action="store_true", help="make no delta at all")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an absent or empty folder")
     parser.add_argument("--json", action="store_true", help="print JSON")
     remote.add_options(parser)
@@ -90,8 +104,12 @@ def run_build(args: argparse.Namespace) -> int:
         lineage=Lineage(args.lineage),
         chunk_bytes=args.chunk_bytes,
         interface_change=args.interface_change,
+        delta_from=tuple(args.delta_from),
     )
-    built = build.build(request, _before(args))
+    before = _before(args)
+    if before is not None and args.no_delta:
+        before = replace(before, models=())
+    built = build.build(request, before)
     if args.json:
         print(json.dumps(_built_json(built)))
     else:
@@ -123,16 +141,19 @@ def _before(args: argparse.Namespace) -> Before | None:
 
 
 def last_release(server: Remote, model: str) -> Before | None:
-    """The last listed release with its interface, and the one that devices would go on from."""
-    held = {name: text.encode() for name, text in server.get("/api/v1/metadata")["files"].items()}
-    listed = metadata.verify(held).releases(model)
+    """The last listed release with its interface, the one that devices would go on from, and the models they hold."""
+    files = {name: text.encode() for name, text in server.get("/api/v1/metadata")["files"].items()}
+    listed = metadata.verify(files).releases(model)
     if not listed:
         return None
-    last = manifest.parse(_blob(server, listed[max(listed)].hashes["sha256"]))
-    file = _blob(server, last.blobs["model"].sha256)
+    numbers = sorted(listed)
+    replaces = replaced(numbers, server.get(f"/api/v1/rollouts?model={model}"))
+    held = sorted({*numbers[-BASES:], *([replaces] if replaces else [])})
+    known = [manifest.parse(_blob(server, listed[number].hashes["sha256"])) for number in held]
+    models = [_blob(server, one.blobs["model"].sha256) for one in known]
+    last = known[-1]
     labels = _blob(server, last.blobs["labels"].sha256) if "labels" in last.blobs else None
-    rollouts = server.get(f"/api/v1/rollouts?model={model}")
-    return Before(last, bundle.interface_of(file, labels), replaced(sorted(listed), rollouts))
+    return Before(last, bundle.interface_of(models[-1], labels), replaces, tuple(models))
 
 
 def replaced(releases: list[int], rollouts: list[dict[str, Any]]) -> int:
@@ -176,6 +197,8 @@ def _print_built(built: Built, out: Path) -> None:
     made = built.manifest
     print(f"Built {made.model} release {made.release} ({made.version}) in {out}, floor {made.floor}.")
     print(f"bundle {built.bundle}")
+    for delta in made.deltas:
+        print(f"delta from {delta.base}: {delta.length} bytes of {made.blobs[delta.role].length}")
     for line in built.difference:
         print(f"changed: {line}")
     if built.measured is not None:
@@ -201,5 +224,7 @@ def _print_manifest(found: Bundle, interface: Interface, operators: tuple[str, .
         print(f"golden       {golden.cases} cases, {golden.compare}, expected answers {golden.expected}")
     for role, blob in made.blobs.items():
         print(f"{role:<12} {blob.sha256} {blob.length} bytes")
+    for delta in made.deltas:
+        print(f"{'delta':<12} {delta.sha256} {delta.length} bytes, from {delta.base}")
     print(f"operators    {', '.join(operators)}")
     print("every digest holds")

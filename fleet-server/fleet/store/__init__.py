@@ -11,6 +11,7 @@ from pathlib import Path
 from fleet.store.access import Access, Token
 from fleet.store.blobs import Blobs
 from fleet.store.devices import Device, Devices
+from fleet.store.published import Published
 from fleet.store.releases import Piece, Releases
 from fleet.store.reports import Report, Reports
 from fleet.store.rollouts import Rollouts, StoredDesired
@@ -24,6 +25,7 @@ __all__ = [
     "Device",
     "Devices",
     "Piece",
+    "Published",
     "Releases",
     "Report",
     "Reports",
@@ -61,6 +63,7 @@ class Store:
         self.access = Access(self._session)
         self.devices = Devices(self._session)
         self.releases = Releases(self._session)
+        self.published = Published(self._session)
         self.rollouts = Rollouts(self._session)
         self.reports = Reports(self._session)
         self.blobs = Blobs(data / "blobs")

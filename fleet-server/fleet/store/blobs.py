@@ -4,12 +4,14 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from fleet import durable
 from littoral.errors import BadRequestError, DigestError
 
+PART_BYTES = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,6 +36,12 @@ class Blobs:
         with self.path(sha256).open("rb") as file:
             file.seek(start)
             return file.read(length)
+
+    def parts(self, sha256: str) -> Iterator[bytes]:
+        """The blob, a part at a time. Raises FileNotFoundError."""
+        with self.path(sha256).open("rb") as file:
+            while part := file.read(PART_BYTES):
+                yield part
 
     def put(self, sha256: str, data: bytes) -> None:
         """Raises DigestError."""

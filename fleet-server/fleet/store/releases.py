@@ -58,23 +58,25 @@ class Releases:
         row = self._session.row("SELECT * FROM chunks WHERE digest = ? LIMIT 1", digest)
         return None if row is None else Piece(row["digest"], row["blob"], row["start"], row["length"])
 
-    def pieces(self) -> list[str]:
-        """Digests of all chunks and chunk lists, the lists first."""
-        sql = "SELECT digest FROM chunks GROUP BY digest ORDER BY blob != digest, min(rowid)"
-        return [row["digest"] for row in self._session.rows(sql)]
+    def pieces(self, bundles: Iterable[str]) -> list[str]:
+        """Digests of the chunks and chunk lists of these bundles, the lists first."""
+        named = list(bundles)
+        marks = ",".join("?" * len(named))
+        sql = f"SELECT digest FROM chunks WHERE bundle IN ({marks}) GROUP BY digest ORDER BY blob != digest, min(rowid)"
+        return [row["digest"] for row in self._session.rows(sql, *named)]
 
-    def drop(self, model: str, release: int) -> list[str]:
-        """Forgets a release. Returns the digests of chunks that no other one has."""
+    def has_blob(self, sha256: str) -> bool:
+        """Whether a listed release has this blob, chunk list or delta."""
+        return self._session.row("SELECT 1 FROM chunks WHERE blob = ? LIMIT 1", sha256) is not None
+
+    def drop(self, model: str, release: int) -> None:
+        """Forgets a release."""
         found = self.get(model, release)
         if found is None:
-            return []
+            return
         with self._session.atomic() as db:
-            sql = """SELECT digest FROM chunks WHERE bundle = ?
-                EXCEPT SELECT digest FROM chunks WHERE bundle != ?"""
-            alone = [row["digest"] for row in self._session.rows(sql, found.bundle, found.bundle)]
             db.table("releases").delete((model, release))
             db.table("chunks").delete_where("bundle = ?", [found.bundle])
-        return alone
 
     def _select(self, where: str = "", *parameters: object) -> list[Release]:
         sql = f"SELECT * FROM releases {where} ORDER BY model, release DESC"

@@ -1,7 +1,7 @@
 """Rollouts, how each device stands in each, and the desired state last made for each device."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ class Rollouts:
         """The newest first."""
         where, parameters = ("", []) if model is None else ("WHERE model = ?", [model])
         rows = self._session.rows(f"SELECT * FROM rollouts {where} ORDER BY id DESC", *parameters)
-        return [Rollout(**{**row, "state": RolloutState(row["state"])}) for row in rows]
+        return [Rollout(**{**row, "state": RolloutState(row["state"]), "urgent": bool(row["urgent"])}) for row in rows]
 
     def set_state(self, rollout: int, state: RolloutState, reason: str, ended: int) -> None:
         with self._session.atomic() as db:
@@ -67,6 +67,14 @@ class Rollouts:
         """The different outcomes that a rollout has come to."""
         rows = self._session.rows("SELECT DISTINCT outcome FROM standings WHERE rollout = ?", rollout)
         return {Outcome(row["outcome"]) for row in rows}
+
+    def last_heard(self, outcomes: Collection[Outcome]) -> dict[str, int]:
+        """By bundle: when a device that stands like this in a rollout of it was last heard of, or enrolled."""
+        marks = ",".join("?" * len(outcomes))
+        sql = f"""SELECT rollouts.bundle, max(max(devices.seen, devices.enrolled)) AS heard FROM standings
+            JOIN rollouts ON rollouts.id = standings.rollout JOIN devices ON devices.id = standings.device
+            WHERE standings.outcome IN ({marks}) GROUP BY rollouts.bundle"""
+        return {row["bundle"]: row["heard"] for row in self._session.rows(sql, *outcomes)}
 
     # --- desired state ----------------------------------------------------------------------------------------
 

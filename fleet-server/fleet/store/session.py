@@ -32,6 +32,7 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
         ("model", "release"),
     ),
     "chunks": ({"digest": str, "bundle": str, "blob": str, "start": int, "length": int}, ("digest", "bundle")),
+    "published": ({"digest": str, "cleared": int}, ("digest",)),
     "rollouts": (
         {
             "id": int,
@@ -44,6 +45,8 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
             "created": int,
             "ended": int,
             "reason": str,
+            "window": str,
+            "urgent": int,
         },
         ("id",),
     ),
@@ -68,7 +71,14 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
         ("device", "boot", "seq"),
     ),
 }
-INDEXES = (("events", "received"), ("metrics", "received"), ("standings", "device"), ("chunks", "bundle"))
+INDEXES = (
+    ("events", "received"),
+    ("metrics", "received"),
+    ("standings", "device"),
+    ("standings", "outcome"),
+    ("chunks", "bundle"),
+    ("chunks", "blob"),
+)
 
 
 class Session:
@@ -90,7 +100,10 @@ class Session:
     def _create_tables(self) -> None:
         with self.atomic() as db:
             for name, (columns, key) in TABLES.items():
-                db.table(name).create(columns, pk=key if len(key) > 1 else key[0], if_not_exists=True)
+                made = db.table(name).create(columns, pk=key if len(key) > 1 else key[0], if_not_exists=True)
+                there = made.columns_dict
+                for column in (each for each in columns if each not in there):  # the database of an older version
+                    made.add_column(column, columns[column], not_null_default=columns[column]())
             for table, column in INDEXES:
                 db.table(table).create_index([column], if_not_exists=True)
 

@@ -1,4 +1,7 @@
+import sqlite3
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,17 +111,45 @@ def test_a_chunk_that_two_releases_share_stays_when_one_goes(opened: Store) -> N
     opened.releases.add(Release(one.manifest, one.digest, 1), one.text, [shared, alone])
     opened.releases.add(Release(two.manifest, two.digest, 2), two.text, [shared])
     assert [found.manifest.release for found in opened.releases.all("eye")] == [2, 1]
-    assert opened.releases.drop("eye", 1) == ["a" * 64]
-    assert opened.releases.pieces() == ["s" * 64]
+    assert set(opened.releases.pieces([one.digest])) == {"s" * 64, "a" * 64}
+    opened.releases.drop("eye", 1)
+    assert opened.releases.pieces([one.digest, two.digest]) == ["s" * 64]
     assert opened.releases.piece("a" * 64) is None
-    assert opened.releases.drop("eye", 1) == []
+    assert opened.releases.has_blob("f" * 64)
+    opened.releases.drop("eye", 1)
+    opened.releases.drop("eye", 2)
+    assert not opened.releases.has_blob("f" * 64)
 
 
 def test_chunk_lists_come_before_chunks(opened: Store) -> None:
     bundle = make_bundle()
     pieces = [Piece("1" * 64, "f" * 64, 0, 4), Piece("2" * 64, "2" * 64, 0, 4)]
     opened.releases.add(Release(bundle.manifest, bundle.digest, 1), bundle.text, pieces)
-    assert opened.releases.pieces() == ["2" * 64, "1" * 64]
+    assert opened.releases.pieces([bundle.digest]) == ["2" * 64, "1" * 64]
+    assert opened.releases.pieces([]) == []
+
+
+def test_what_was_cleared_from_the_broker_is_remembered_for_a_while(opened: Store) -> None:
+    published = opened.published
+    published.note(["a", "b", "c"], [], 1)
+    published.note(["d"], ["a", "b"], 5)
+    published.note(["b"], ["c"], 9)
+    assert (published.there(), published.cleared()) == ({"b", "d"}, {"a", "c"})
+    published.forget_cleared(9)
+    assert (published.there(), published.cleared()) == ({"b", "d"}, {"c"})
+
+
+def test_of_a_bundle_is_known_when_a_device_that_lacks_it_was_last_heard_of(opened: Store) -> None:
+    for device, seen in (("door", 7), ("gate", 9), ("hall", 0)):
+        opened.devices.add(Device(device, {}, "x86_64", 1))
+        opened.devices.seen([device], seen)
+    for bundle in ("b" * 64, "c" * 64):
+        opened.rollouts.add(Rollout(0, "eye", 2, bundle, 1, "all", RolloutState.HALTED, 5))
+    opened.rollouts.put_standing(1, "door", Standing(Outcome.FETCHING))
+    opened.rollouts.put_standing(1, "gate", Standing(Outcome.COMMITTED))
+    opened.rollouts.put_standing(2, "hall", Standing(Outcome.OFFERED))
+    asked = [Outcome.FETCHING, Outcome.OFFERED]
+    assert opened.rollouts.last_heard(asked) == {"b" * 64: 7, "c" * 64: 1}  # never heard of: since it was enrolled
 
 
 def test_a_blob_is_what_its_name_says_or_is_not_there(opened: Store) -> None:
@@ -175,3 +206,21 @@ def test_settings_are_kept(opened: Store) -> None:
     opened.settings.put("broker_port", "1")
     opened.settings.put("broker_port", "2")
     assert (opened.settings.get("broker_port"), opened.settings.get("other")) == ("2", None)
+
+
+def test_the_rollouts_of_a_database_that_an_older_version_made_go_on(tmp_path: Path) -> None:
+    create(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "fleet.db")) as db:
+        for column in ("window", "urgent"):
+            db.execute(f"ALTER TABLE rollouts DROP COLUMN {column}")
+        db.execute(
+            "INSERT INTO rollouts (id, model, release, bundle, attempt, selector, state, created, ended, reason)"
+            " VALUES (1, 'eye', 2, ?, 1, 'all', 'running', 5, 0, '')",
+            ["a" * 64],
+        )
+        db.commit()
+    with closing(Store(tmp_path)) as opened:
+        old = Rollout(1, "eye", 2, "a" * 64, 1, "all", RolloutState.RUNNING, 5)
+        assert opened.rollouts.all() == [old]
+        added = opened.rollouts.add(replace(old, id=0, window="02:00-05:00", urgent=True))
+        assert opened.rollouts.all() == [added, old]

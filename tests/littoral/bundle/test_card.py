@@ -87,6 +87,7 @@ def test_an_empty_card_makes_no_demand() -> None:
         ("[[output]]\ndecoder = 'yolo'\ntensor = -1", "from 0"),
         ("[[output]]\ndecoder = 'yolo'\nname = 'x'", "holds name"),
         ("[needs]\nengines = 'litert'", "list"),
+        ("[needs]\nengines = ['litert > 2']", "no engine"),
         ("[needs]\nram = 1", "ram"),
         ("[needs]\ncpu = 'maybe'", "fallback or refuse"),
         ("[golden]\ncompare = 'exactly'", "exactly"),

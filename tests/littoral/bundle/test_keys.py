@@ -36,7 +36,13 @@ def ed25519() -> tuple[keys.PublicKey, bytes]:
     return signer.public_key, bytes.fromhex(signer.sign(DATA).signature)
 
 
-@pytest.mark.parametrize("make", [ed25519, ecdsa_p256, rsa_pss])
+def rsa_pkcs1() -> tuple[keys.PublicKey, bytes]:
+    private = rsa.generate_private_key(65537, 2048)
+    signature = private.sign(DATA, padding.PKCS1v15(), SHA256())
+    return keys.public_key("rsa", "rsa-pkcs1v15-sha256", pem(private)), signature
+
+
+@pytest.mark.parametrize("make", [ed25519, ecdsa_p256, rsa_pss, rsa_pkcs1])
 def test_each_kind_of_key_verifies_its_own_signature_and_no_other_bytes(make: Any) -> None:
     key, signature = make()
     key.verify_signature(Signature(key.keyid, signature.hex()), DATA)
@@ -45,7 +51,7 @@ def test_each_kind_of_key_verifies_its_own_signature_and_no_other_bytes(make: An
             key.verify_signature(Signature(key.keyid, wrong), data)
 
 
-@pytest.mark.parametrize("make", [ed25519, ecdsa_p256, rsa_pss])
+@pytest.mark.parametrize("make", [ed25519, ecdsa_p256, rsa_pss, rsa_pkcs1])
 def test_metadata_that_list_a_key_give_our_class_and_the_frameworks_own_id(make: Any) -> None:
     key, _ = make()
     listed = Key.from_dict(key.keyid, key.to_dict())
@@ -69,7 +75,12 @@ def test_a_key_of_the_wrong_curve_or_length_verifies_nothing() -> None:
 @pytest.mark.parametrize("keyval", [{}, {"public": "not hex"}, {"public": "00"}, {"public": 7}, {"private": "x"}])
 @pytest.mark.parametrize(
     ("keytype", "scheme"),
-    [("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256"), ("rsa", "rsassa-pss-sha256")],
+    [
+        ("ed25519", "ed25519"),
+        ("ecdsa", "ecdsa-sha2-nistp256"),
+        ("rsa", "rsassa-pss-sha256"),
+        ("rsa", "rsa-pkcs1v15-sha256"),
+    ],
 )
 def test_a_listed_key_that_cannot_be_read_spoils_only_its_own_signatures(
     keytype: str, scheme: str, keyval: dict[str, Any]
