@@ -4,13 +4,13 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fleet import metadata, repo
-from fleet.keys import OperatorKeys
+from fleet import metadata, repo, rotation
+from fleet.keys import OPERATOR_ROLES, OperatorKeys
 from fleet.repo import Repository
 from littoral.bundle import chunks, keys
 from littoral.bundle.manifest import Blob, Lineage, Manifest
@@ -81,6 +81,15 @@ class Fleet:
             small[digest(listed)] = listed
         write_files(folder / "meta", self.repository.files())
         write_files(folder / "chunk", small)
+
+
+def rotate(fleet: Fleet, *roles: str) -> None:
+    """What `littoral-fleet keys rotate` does between the two sides: new keys for `roles`, and a new root."""
+    following = replace(fleet.operator, **{role: keys.generate() for role in roles if role in OPERATOR_ROLES})
+    online = fleet.repository.next_keys([role for role in roles if role not in OPERATOR_ROLES])
+    signed = rotation.sign(fleet.repository.files(), fleet.operator, following, online, fleet.now)
+    fleet.repository.rotate(signed, fleet.now)
+    fleet.operator = following
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

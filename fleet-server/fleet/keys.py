@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from fleet import durable
 from littoral import canonical
 from littoral.bundle import keys
-from littoral.bundle.keys import Ed25519Signer
+from littoral.bundle.keys import Ed25519Signer, PublicKey
 from littoral.errors import KeysError, PassphraseError
 
 SCHEMA = 1
@@ -27,7 +28,9 @@ SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**15, 8, 1  # 32 MiB and about 0.1 s for every g
 MAX_SCRYPT_N = 2**20  # a key file that asks for more than 1 GiB is not ours
 MAX_KEY_FILE_BYTES = 4096
 PASSPHRASE_VARIABLE = "LITTORAL_PASSPHRASE_FILE"
+OPERATOR_ROLES = ("root", "targets")
 OPERATOR_FILES = ("root.json", "targets.json")
+NEXT = "next"  # folder of keys that are not in force yet
 ONLINE_ROLES = ("snapshot", "timestamp", "director")
 
 
@@ -46,6 +49,10 @@ class OnlineKeys:
     snapshot: Ed25519Signer
     timestamp: Ed25519Signer
     director: Ed25519Signer
+
+    def public(self) -> dict[str, PublicKey]:
+        """Public halves by role."""
+        return {role: getattr(self, role).public_key for role in ONLINE_ROLES}
 
 
 def passphrase(file: Path | None, *, new: bool = False) -> str:
@@ -97,6 +104,37 @@ def make(folder: Path, secret: str) -> OperatorKeys:
     return made
 
 
+def make_next(folder: Path, roles: Collection[str], operator: OperatorKeys, secret: str) -> OperatorKeys:
+    """New operator keys for `roles` in `folder`/next, to be put in force by `adopt` once the fleet lists them; those of
+    `operator` for the others. Raises OSError.
+    """
+    made = {role: keys.generate() for role in roles}
+    for role, signer in made.items():
+        durable.make_folder(folder / NEXT, 0o700)
+        durable.write_file(folder / NEXT / f"{role}.json", _seal(role, signer, secret), 0o600)
+    return replace(operator, **made)
+
+
+def keyids(folder: Path, role: str) -> list[str]:
+    """Ids of the key of `role` in `folder`, and of the one that may follow it. Raises KeysError."""
+    return [
+        str(_read(path, role)["keyid"])
+        for path in (folder / f"{role}.json", folder / NEXT / f"{role}.json")
+        if path.exists()
+    ]
+
+
+def adopt(folder: Path, in_force: Collection[str]) -> None:
+    """Puts those keys of `folder`/next in their place whose id is in force now; a crash before it may have kept them
+    there. Raises OSError.
+    """
+    for path in sorted((folder / NEXT).glob("[!.]*.json")):
+        if _read(path, path.stem).get("keyid") in in_force:
+            path.replace(folder / path.name)
+            durable.sync_folder(folder)
+            durable.sync_folder(folder / NEXT)
+
+
 def load(folder: Path, secret: str) -> OperatorKeys:
     """Raises KeysError for keys that are missing or damaged, PassphraseError where `secret` does not open them."""
     return OperatorKeys(_open(folder / "root.json", "root", secret), _open(folder / "targets.json", "targets", secret))
@@ -104,11 +142,27 @@ def load(folder: Path, secret: str) -> OperatorKeys:
 
 def make_online(folder: Path) -> OnlineKeys:
     """New online keys in `folder`, readable by the fleet server's user alone. Raises OSError."""
+    return OnlineKeys(**_make_online(folder, ONLINE_ROLES))
+
+
+def make_next_online(folder: Path, roles: Iterable[str]) -> dict[str, Ed25519Signer]:
+    """New online keys for these roles in `folder`/next, and no others there. Raises OSError."""
+    for path in (folder / NEXT).glob("*.json"):
+        path.unlink()
+    return _make_online(folder / NEXT, roles)
+
+
+def load_next_online(folder: Path) -> dict[str, Ed25519Signer]:
+    """Those in `folder`/next, by role. Raises KeysError."""
+    return {path.stem: _load_online(path, path.stem) for path in (folder / NEXT).glob("[!.]*.json")}
+
+
+def _make_online(folder: Path, roles: Iterable[str]) -> dict[str, Ed25519Signer]:
     durable.make_folder(folder, 0o700)
-    made = OnlineKeys(keys.generate(), keys.generate(), keys.generate())
-    for role in ONLINE_ROLES:
-        value = {"schema": SCHEMA, "role": role, "keytype": "ed25519", "secret": getattr(made, role).dump().hex()}
-        durable.write_file(folder / f"{role}.json", canonical.encode(value), 0o600)
+    made = {role: keys.generate() for role in roles}
+    for role, signer in made.items():
+        value = {"schema": SCHEMA, "role": role, "keytype": "ed25519", "keyid": signer.keyid}
+        durable.write_file(folder / f"{role}.json", canonical.encode({**value, "secret": signer.dump().hex()}), 0o600)
     return made
 
 

@@ -197,11 +197,15 @@ def freshen(
     known: Verified | None,
     online: OnlineKeys,
     now: datetime,
+    life: timedelta | None = None,
 ) -> dict[str, bytes]:
-    """A new snapshot of the targets and models' roles in `names` (file by role), and a timestamp of it."""
+    """A new snapshot of the targets and models' roles in `names` (file by role), and a timestamp of it.
+
+    `life` is that of both, where they shall not live as those do that the server renews.
+    """
     snapshot = Snapshot(
         version=_next_version(known.snapshot if known else None, now),
-        expires=_until(now, SNAPSHOT_LIFE),
+        expires=_until(now, life or SNAPSHOT_LIFE),
         meta={
             f"{role}.json": MetaFile.from_data(int(name.split(".")[0]), files[name], ["sha256"])
             for role, name in names.items()
@@ -209,14 +213,21 @@ def freshen(
         },
     )
     name, data = f"{snapshot.version}.snapshot.json", _signed(snapshot, online.snapshot)
-    return {name: data, "timestamp.json": stamp(snapshot.version, data, known, online, now)}
+    return {name: data, "timestamp.json": stamp(snapshot.version, data, known, online, now, life or TIMESTAMP_LIFE)}
 
 
-def stamp(version: int, snapshot: bytes, known: Verified | None, online: OnlineKeys, now: datetime) -> bytes:
+def stamp(
+    version: int,
+    snapshot: bytes,
+    known: Verified | None,
+    online: OnlineKeys,
+    now: datetime,
+    life: timedelta = TIMESTAMP_LIFE,
+) -> bytes:
     """A new timestamp.json that names this snapshot."""
     timestamp = Timestamp(
         version=_next_version(known.timestamp if known else None, now),
-        expires=_until(now, TIMESTAMP_LIFE),
+        expires=_until(now, life),
         snapshot_meta=MetaFile.from_data(version, snapshot, ["sha256"]),
     )
     return _signed(timestamp, online.timestamp)
@@ -265,7 +276,7 @@ def sign_release(
     not verify, KeysError where the fleet is not these keys', ManifestError, ReleaseNumberError.
     """
     known = verify(current)
-    _check_ours(known, operator)
+    check_ours(known, operator)
     release = manifest.parse(manifest_bytes)
     target = TargetFile.from_data(release.target, manifest_bytes, ["sha256"])
     if known.releases(release.model).get(release.release) == target:
@@ -293,14 +304,16 @@ def sign_release(
     return made
 
 
-def _check_ours(known: Verified, operator: OperatorKeys) -> None:
-    for root in (known.first_root, known.root):
-        for role, signer in (("root", operator.root), ("targets", operator.targets)):
-            if signer.keyid not in root.roles[role].keyids:
-                raise KeysError(
-                    f"the fleet's {role} role is not signed by these keys",
-                    remedy="Give the KEYS folder this fleet was made with; or this is another server than you think.",
-                )
+def check_ours(known: Verified, operator: OperatorKeys) -> None:
+    """Raises KeysError unless these keys, and no others, sign root and targets: whatever else is in the metadata, the
+    operator then signed it.
+    """
+    for role, signer in (("root", operator.root), ("targets", operator.targets)):
+        if known.root.roles[role].keyids != [signer.keyid]:
+            raise KeysError(
+                f"the fleet's {role} role is not signed by these keys alone",
+                remedy="Give the KEYS folder of this fleet; or this is another server than you think.",
+            )
 
 
 def _delegate(targets: Targets, model: str, operator: OperatorKeys) -> None:

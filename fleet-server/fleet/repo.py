@@ -6,16 +6,17 @@ state or the new one. What the rules are, says metadata.py; this adds disk and k
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from fleet import durable, keys, metadata
+from fleet import durable, keys, metadata, rotation
 from fleet.keys import OperatorKeys
 from fleet.metadata import SNAPSHOT_LIFE, TIMESTAMP_LIFE, Verified
 from littoral.bundle import manifest
-from littoral.bundle.keys import DIRECTOR_TARGET
+from littoral.bundle.keys import DIRECTOR_TARGET, PublicKey, parse_director
 from littoral.bundle.manifest import Manifest
 from littoral.canonical import digest
 from littoral.errors import ManifestError, MetadataError
@@ -47,15 +48,17 @@ class Repository:
     def __init__(self, data: Path) -> None:
         self._metadata = data / "repository" / "metadata"
         self._targets = data / "repository" / "targets"
-        self._online = keys.load_online(data / "keys")
+        self._keys = data / "keys"
         self._lock = threading.Lock()
         try:
             found = {path.name: path.read_bytes() for path in self._metadata.glob("[!.]*.json")}
         except OSError as error:
             raise MetadataError(f"{self._metadata} cannot be read: {error}") from error
-        self._verified = metadata.verify(found)
+        self._verified = _verify(found)
         self._files = _current(found, self._verified)
         self._small = self._read_targets(self._verified)
+        keys.adopt(self._keys, self._in_force())
+        self._online = keys.load_online(self._keys)
         self._releases = _releases(self._verified, self._small)
 
     @property
@@ -126,10 +129,76 @@ class Repository:
             self._take(extended, metadata.verify(extended))
         return True
 
+    def next_keys(self, roles: Collection[str]) -> dict[str, PublicKey]:
+        """New keys of this server for `roles`, not in force yet; its present ones for the others. Raises OSError."""
+        with self._lock:
+            made = keys.make_next_online(self._keys, roles)
+            return {**self._online.public(), **{role: signer.public_key for role, signer in made.items()}}
+
+    def rotate(self, files: Mapping[str, bytes], now: datetime) -> None:
+        """Takes a new root and targets that the operator signed, and with them the keys of `next_keys`.
+
+        A snapshot and a timestamp whose keys are both new begin anew at the present time: a thief of the old ones may
+        have wound their versions up as far as they go. Raises MetadataError; nothing is changed then. Raises OSError;
+        then they may be taken again.
+        """
+        with self._lock:
+            known = self._verified
+            online = replace(self._online, **keys.load_next_online(self._keys))
+            changed = rotation.names(known, files)
+            director = rotation.director_file(online.public())
+            extended = {**self._files, **files}
+            fresh = {online.snapshot.keyid, online.timestamp.keyid}.isdisjoint(self._in_force())
+            names = {**known.names, **changed}
+            extended |= metadata.freshen(extended, names, None if fresh else known, online, now)
+            verified = metadata.verify(extended)
+            rotation.check(known, verified, online.public(), now)
+            durable.write_file(self._targets / digest(director), director)
+            small = self._read_targets(verified)
+            self._take(extended, verified)
+            self._small = small
+            keys.adopt(self._keys, self._in_force())
+            self._online = online
+
+    def expiries(self) -> dict[str, datetime]:
+        """When what the operator signed expires, by role."""
+        with self._lock:
+            return rotation.expiries(self._verified)
+
+    def warnings(self, now: datetime) -> list[str]:
+        """A sentence for each role of the operator that expires soon, or has."""
+        with self._lock:
+            return rotation.warnings(self._verified, now)
+
+    def keyids(self) -> dict[str, list[str]]:
+        """Ids of the keys in force, by role."""
+        with self._lock:
+            return {**rotation.keyids(self._verified), "director": [self._online.director.keyid]}
+
+    def export(self, life: timedelta, now: datetime) -> dict[str, bytes]:
+        """Every metadata file, with a snapshot and a timestamp of this life: for a device without a network.
+
+        Their version numbers are used up: the online ones are signed anew above them before they are given out, so
+        that a number always means one content. Raises OSError; then nothing was given out.
+        """
+        with self._lock:
+            names = self._verified.names
+            exported = self._files | metadata.freshen(self._files, names, self._verified, self._online, now, life)
+            above = metadata.verify(exported)
+            online = self._files | metadata.freshen(self._files, names, above, self._online, now)
+            self._take(online, metadata.verify(online))
+        return _current(exported, above)
+
     def sign_desired(self, desired: Desired) -> bytes:
         """The signed message for one device."""
         signature = self._online.director.sign(desired.signed_bytes())
         return SignedDesired(desired, signature.keyid, signature.signature).encode()
+
+    def _in_force(self) -> set[str]:
+        """Ids of all keys that the metadata name."""
+        listed = self._verified.root.roles.values()
+        director = self._small[self._verified.targets.targets[DIRECTOR_TARGET].hashes["sha256"]]
+        return {keyid for role in listed for keyid in role.keyids} | set(parse_director(director))
 
     def _take(self, files: dict[str, bytes], verified: Verified) -> None:
         """Writes what is new, and removes what nothing names any more as far as it can. Raises OSError."""
@@ -155,6 +224,24 @@ class Repository:
             if digest(found[name]) != name:
                 raise MetadataError(f"{path} is not what was signed: restore {self._targets / name}")
         return found
+
+
+def _verify(files: Mapping[str, bytes]) -> Verified:
+    """The state that `files` hold. A newer root whose timestamp a crash kept out is not in force yet: it is as if it
+    were not there. Raises MetadataError.
+    """
+    try:
+        return metadata.verify(files)
+    except MetadataError:
+        newest = max((name for name in files if name.endswith(".root.json")), key=_version, default="")
+        with suppress(MetadataError):
+            return metadata.verify({name: data for name, data in files.items() if name != newest})
+        raise
+
+
+def _version(name: str) -> int:
+    number = name.split(".")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _releases(verified: Verified, small: Mapping[str, bytes]) -> list[Manifest]:

@@ -13,7 +13,7 @@ from fleet import durable, metadata
 from fleet.repo import Repository, is_there
 from littoral.bundle import keys
 from littoral.canonical import digest
-from littoral.errors import InterfaceChangeError, KeysError, ManifestError, MetadataError, ReleaseNumberError
+from littoral.errors import InterfaceChangeError, ManifestError, MetadataError, ReleaseNumberError
 from littoral.wire.messages import Desired, Want, parse_desired
 from tests.repository import DAY, NOW, Fleet, manifest
 
@@ -271,5 +271,5 @@ def test_a_damaged_repository_is_not_opened(fleet: Fleet) -> None:
 
 def test_a_folder_without_a_repository_is_not_opened(tmp_path: Path) -> None:
     assert not is_there(tmp_path)
-    with pytest.raises(KeysError):
+    with pytest.raises(MetadataError):
         Repository(tmp_path)
