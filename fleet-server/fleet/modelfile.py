@@ -4,6 +4,7 @@ The flatbuffer is walked with the schema that comes with ai-edge-litert. Nothing
 model which kills whoever loads it can still be described. Whether an engine takes it, only an engine can say.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from littoral.errors import NotAModelError, UnsupportedError
 from littoral.tensors import DTYPES, Interface, Tensor
 
 MAGIC = b"TFL3"
+MAX_VERSION_BYTES = 32
+_VERSION = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6}){0,3}")
 _TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
 _OPS = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 _DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
@@ -22,11 +25,16 @@ _DAMAGED = (struct.error, IndexError, ValueError, TypeError, AttributeError, Ove
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """What a file says of itself. `operators` are names, custom ones as `custom:NAME`, unknown ones as `op NUMBER`."""
+    """What a file says of itself. `operators` are names, custom ones as `custom:NAME`, unknown ones as `op NUMBER`.
+
+    least_tflite: the oldest tflite-runtime that has these operators in these versions, as the converter wrote it; ""
+    where it did not.
+    """
 
     interface: Interface
     operators: tuple[str, ...]
     description: str
+    least_tflite: str = ""
 
     @property
     def custom_operators(self) -> tuple[str, ...]:
@@ -56,6 +64,7 @@ def read(data: bytes) -> ModelFile:
             ),
             operators=tuple(sorted({_operator(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())})),
             description=_text(model.Description()),
+            least_tflite=_least_tflite(model),
         )
     except _DAMAGED as error:
         raise NotAModelError(f"the file is no whole TFLite model: {error!r}") from error
@@ -95,6 +104,16 @@ def _tensor(graph: Any, index: int) -> Tensor:
         raise UnsupportedError(f"the tensor {name!r} is quantized per channel, which is not served")
     zero_point = int(quantization.ZeroPoint(0)) if quantization.ZeroPointLength() else 0
     return Tensor(name, dtype, shape, float(quantization.Scale(0)), zero_point)
+
+
+def _least_tflite(model: Any) -> str:
+    for index in range(model.MetadataLength()):
+        if model.Metadata(index).Name() == b"min_runtime_version":
+            buffer = model.Buffers(model.Metadata(index).Buffer())
+            data = bytes(buffer.Data(place) for place in range(min(buffer.DataLength(), MAX_VERSION_BYTES)))
+            found = _VERSION.match(data.decode("ascii", "replace"))
+            return found[0] if found else ""
+    return ""
 
 
 def _operator(code: Any) -> str:

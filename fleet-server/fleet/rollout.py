@@ -15,6 +15,7 @@ from littoral.names import check_name
 from littoral.wire.messages import Ending, ModelState, Progress, Want
 
 ALL = "all"
+WOUND_UP = 2**48  # a generation that no server reaches by itself
 
 
 class RolloutState(StrEnum):
@@ -70,7 +71,11 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """A staged change of desired state. Times are seconds since 1970, 0 for not yet."""
+    """A staged change of desired state. Times are seconds since 1970, 0 for not yet.
+
+    window: when devices may activate it, as littoral.windows reads it; empty: as each is configured. urgent: at any
+    time, leases and a running trial notwithstanding.
+    """
 
     id: int
     model: str
@@ -82,10 +87,12 @@ class Rollout:
     created: int
     ended: int = 0
     reason: str = ""
+    window: str = ""
+    urgent: bool = False
 
     @property
     def want(self) -> Want:
-        return Want(self.release, self.bundle, self.attempt)
+        return Want(self.release, self.bundle, self.attempt, self.urgent, self.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +147,16 @@ def next_attempt(bundle: str, rollouts: Iterable[Rollout]) -> int:
     return 1 + sum(rollout.bundle == bundle for rollout in rollouts)
 
 
+def believed(generation: int) -> int:
+    """What a device reports as its generation; 0 where only a thief of the director's key can have brought it so far.
+    Then nothing is heard any more until that key is replaced, and numbers count anew under the next one.
+    """
+    return generation if generation < WOUND_UP else 0
+
+
 def next_generation(stored: int, reported: int) -> int:
     """Above what was ever said to the device, even where this server was restored from an old copy."""
-    return 1 + max(stored, reported)
+    return 1 + max(stored, believed(reported))
 
 
 def standing_of(rollout: Rollout, state: ModelState | None) -> Standing:

@@ -69,6 +69,7 @@ class Server:
             self.store, repository, content, self.authority, self.link, self.broker.device_address, TENANT
         )
         self._url = ""
+        self._warned: set[str] = set()
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._ingest, name="ingest", daemon=True),
@@ -80,6 +81,7 @@ class Server:
         self._url = url
         self.service.recover()
         self.service.renew_metadata()
+        self._warn()
         self.broker.start(self._broker_started)
         self._write_whereabouts()
         self.link.start()
@@ -121,7 +123,7 @@ class Server:
         return {
             "tenant": TENANT,
             "broker": {**broker, "connected": self.link.connected},
-            "warnings": [self.broker.warning] if self.broker.warning else [],
+            "warnings": [*([self.broker.warning] if self.broker.warning else []), *self.service.warnings()],
         }
 
     def _broker_started(self, pid: int) -> None:
@@ -154,10 +156,19 @@ class Server:
                 if isinstance(arrival, Received):
                     self.link.acknowledge([arrival])
 
+    def _warn(self) -> None:
+        """Logs each of the service's warnings once."""
+        for warning in self.service.warnings():
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("%s", warning)
+
     def _keep_house(self) -> None:
         while not self._stopping.wait(HOUSEKEEPING_S):
             try:
                 self.service.renew_metadata()
+                self._warn()
+                self.service.publish_wanted()
                 self.store.reports.prune(int(datetime.now(UTC).timestamp()))
             except Exception:
                 log.exception("housekeeping failed, and is tried again")

@@ -7,25 +7,29 @@ that the store is never behind what devices were told.
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
-from fleet import enrolment, ingest, publishing, views
+from fleet import enrolment, exporting, ingest, publishing, views
 from fleet.broker import Address
 from fleet.ca import Authority
 from fleet.changes import Changes
 from fleet.content import Content, Source
 from fleet.enrolment import TOKEN_LIFE_S, Application
+from fleet.keys import ONLINE_ROLES
 from fleet.link import Arrival, Received
-from fleet.rollout import Rollout
+from fleet.mirror import INDEX
+from fleet.rollout import Rollout, RolloutState
 from fleet.steering import Steering
 from fleet.store import Device, Report, Store
 from fleet.store.releases import Release
 from littoral import canonical
+from littoral.bundle.keys import PublicKey
 from littoral.bundle.manifest import Manifest, parse
 from littoral.errors import BadRequestError, NotFoundError
-from littoral.wire.messages import Event
+from littoral.wire.messages import Event, encode_names
 
 MOST_EVENTS = 1_000  # in one answer
 LONGEST_TOKEN_LIFE_S = 90 * 86_400
@@ -41,6 +45,18 @@ class Repository(Source, Protocol):
     def accept(self, manifest_bytes: bytes, files: Mapping[str, bytes], now: datetime) -> Manifest: ...
 
     def renew(self, now: datetime) -> bool: ...
+
+    def next_keys(self, roles: Collection[str]) -> dict[str, PublicKey]: ...
+
+    def rotate(self, files: Mapping[str, bytes], now: datetime) -> None: ...
+
+    def expiries(self) -> dict[str, datetime]: ...
+
+    def keyids(self) -> dict[str, list[str]]: ...
+
+    def warnings(self, now: datetime) -> list[str]: ...
+
+    def export(self, life: timedelta, now: datetime) -> dict[str, bytes]: ...
 
 
 class Publisher(Protocol):
@@ -99,6 +115,7 @@ class Service:
                 self._note("enrolled", text, device=device.id)
                 wanted, _ = self._refresh([device])
             self._publisher.publish_desired(wanted)
+            self.publish_wanted()
             self.changes.announce("devices", "rollouts", "events")
         return {
             "root": self._repository.first_root().decode(),
@@ -135,8 +152,8 @@ class Service:
         return {name: data.decode() for name, data in self._repository.files().items()}
 
     def publish(self, manifest_text: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Lists a release whose blobs are here, and publishes its chunks. One that is listed already is completed:
-        the publication before may have failed half-way, or its answer was lost.
+        """Lists a release whose blobs are here; its chunks are published when a rollout offers it. One that is listed
+        already is completed: the publication before may have failed half-way, or its answer was lost.
 
         Raises ManifestError, BundleError, ReleaseNumberError, InterfaceChangeError, MetadataError.
         """
@@ -155,9 +172,9 @@ class Service:
                     self.store.releases.add(release, manifest_text, pieces)
                     text = f"{manifest.model} release {manifest.release} ({manifest.version}) published"
                     self._note("published", text, manifest.model, manifest.release)
-                gone = self._drop_unlisted(manifest.model)
+                self._drop_unlisted(manifest.model)
         self._publisher.publish_metadata()
-        self._publisher.publish_chunks([*(piece.digest for piece in pieces), *gone])
+        self.publish_wanted()
         self.changes.announce("releases", "events")
         return {"model": manifest.model, "release": manifest.release, "bundle": release.bundle}
 
@@ -175,11 +192,16 @@ class Service:
         listed = self._repository.releases(release.manifest.model)
         return release.bundle in (canonical.digest(one.encode()) for one in listed)
 
-    def _drop_unlisted(self, model: str) -> list[str]:
-        """The operator's metadata list only so many releases of a model; digests of the chunks that go."""
+    def publish_wanted(self) -> None:
+        """Publishes the chunks that some device may come to ask for, and clears those that none does any more."""
+        self._publisher.publish_chunks(self._content.changed_chunks())
+
+    def _drop_unlisted(self, model: str) -> None:
+        """The operator's metadata list only so many releases of a model."""
         listed = {manifest.release for manifest in self._repository.releases(model)}
         known = {one.manifest.release for one in self.store.releases.all(model)}
-        return [digest for release in known - listed for digest in self.store.releases.drop(model, release)]
+        for release in known - listed:
+            self.store.releases.drop(model, release)
 
     def releases(self, model: str | None = None) -> list[dict[str, Any]]:
         return [views.release_view(release) for release in self.store.releases.all(model)]
@@ -189,20 +211,100 @@ class Service:
         if self._repository.renew(datetime.fromtimestamp(self._now(), UTC)):
             self._publisher.publish_metadata()
 
-    # --- rollouts ---------------------------------------------------------------------------------------------
-
-    def start_rollout(self, model: str, release: int, selector: str) -> dict[str, Any]:
-        """Offers a release to every device that the selector names, now or later.
+    def export(self, models: Sequence[str], release: int | None, days: int) -> dict[str, Any]:
+        """What a folder for devices without a network holds, with metadata signed to be good for so many days.
 
         Raises NotFoundError, BadRequestError.
         """
+        if not 1 <= days <= exporting.LONGEST_DAYS:
+            raise BadRequestError(f"an export is good for 1 to {exporting.LONGEST_DAYS} days, not {days}")
+        chosen = exporting.choose(self._repository.releases(), models, release)
+        files = self._repository.export(timedelta(days=days), datetime.fromtimestamp(self._now(), UTC))
+        self._publisher.publish_metadata()
+        names = ", ".join(f"{one.model} release {one.release}" for one in chosen)
+        self._note("exported", f"{names} exported, good for {days} days", facts={"days": days})
+        self.changes.announce("events")
+        blobs = [blob for one in chosen for blob in one.blobs.values()]  # a delta saves what no folder has to save
+        folder = views.folder_view(files, self._repository.small_targets(), chosen, blobs)
+        return {**folder, "expires": exporting.expires(files, chosen)}
+
+    # --- mirrors ----------------------------------------------------------------------------------------------
+
+    def mirror(self, newest: int) -> dict[str, Any]:
+        """What a mirror holds: of each model the `newest` releases, and whatever a running rollout offers.
+
+        Raises BadRequestError.
+        """
+        running = (one for one in self.store.rollouts.all() if one.state is RolloutState.RUNNING)
+        chosen = exporting.newest(self._repository.releases(), newest, {rollout.bundle for rollout in running})
+        parts = [part for one in chosen for part in one.parts.values()]
+        return views.folder_view(self._repository.files(), self._repository.small_targets(), chosen, parts)
+
+    def metadata_file(self, name: str) -> bytes | None:
+        """A current metadata file, or their index."""
+        files = self._repository.files()
+        return encode_names(sorted(files)) if name == INDEX else files.get(name)
+
+    def chunk(self, sha256: str) -> bytes | None:
+        """What travels by this digest: of a listed release, and sure to be what its name says."""
+        return self._content.chunk(sha256)
+
+    def listed_blob(self, sha256: str) -> Path | None:
+        """Where a blob or delta of a listed release lies."""
+        return self.store.blobs.path(sha256) if self.store.releases.has_blob(sha256) else None
+
+    # --- keys -------------------------------------------------------------------------------------------------
+
+    def keys(self) -> dict[str, Any]:
+        """Which keys are in force, when what the operator signed expires, and what is to be done about it."""
+        expiries = self._repository.expiries()
+        return {
+            "keys": self._repository.keyids(),
+            "expires": {role: int(expires.timestamp()) for role, expires in expiries.items()},
+            "warnings": self.warnings(),
+        }
+
+    def next_keys(self, roles: Collection[str]) -> dict[str, Any]:
+        """This server's public keys by role, new ones for `roles`. Raises BadRequestError."""
+        if strange := sorted(set(roles) - set(ONLINE_ROLES)):
+            raise BadRequestError(f"this server has no keys for {', '.join(strange)}")
+        return {role: key.to_dict() for role, key in self._repository.next_keys(set(roles)).items()}
+
+    def rotate(self, files: Mapping[str, str]) -> dict[str, Any]:
+        """Takes a new root and targets, and the keys that they name. Every desired state is then signed anew.
+
+        Raises MetadataError.
+        """
+        with self._publishing:
+            now = datetime.fromtimestamp(self._now(), UTC)
+            self._repository.rotate({name: text.encode() for name, text in files.items()}, now)
+        self._note("keys-changed", "the operator signed a new root: " + ", ".join(sorted(files)))
+        self._publisher.publish_metadata()
+        self._publisher.publish_desired(device.id for device in self.store.devices.all())
+        self.changes.announce("events", "status")
+        return self.keys()
+
+    def warnings(self) -> list[str]:
+        """What the operator is to do about what he signed before it expires."""
+        return self._repository.warnings(datetime.fromtimestamp(self._now(), UTC))
+
+    # --- rollouts ---------------------------------------------------------------------------------------------
+
+    def start_rollout(
+        self, model: str, release: int, selector: str, *, window: str = "", urgent: bool = False
+    ) -> dict[str, Any]:
+        """Offers a release to every device that the selector names, now or later.
+
+        Raises NotFoundError, BadRequestError, WindowError.
+        """
         with self.store.atomic():
-            rollout = self._steering.start(model, release, selector, self._now())
+            rollout = self._steering.start(model, release, selector, self._now(), window=window, urgent=urgent)
             text = f"rollout of {model} release {release} to {selector} started"
             self._note("rollout-started", text, model, release)
             wanted, _ = self._refresh(self.store.devices.all())
             view = views.rollout_view(rollout, self.store.rollouts.standings(rollout.id))
         self._publisher.publish_desired(wanted)
+        self.publish_wanted()
         self.changes.announce("devices", "rollouts", "events")
         return view
 
@@ -231,7 +333,9 @@ class Service:
             wanted, judged = self._refresh([device for device in found if device is not None])
             needed = self._find_needed(taken.needed)
         self._publisher.publish_desired(wanted)
-        self._publisher.publish_chunks(needed)
+        if judged or needed:
+            self.publish_wanted()
+            self._publisher.publish_chunks(needed)
         self._publisher.acknowledge(one for one in arrivals if isinstance(one, Received))
         if judged or needed:
             taken.changed.add("events")
@@ -240,11 +344,11 @@ class Service:
     def _find_needed(self, needed: Mapping[str, Sequence[str]]) -> list[str]:
         found: list[str] = []
         for device, digests in needed.items():
-            there = [digest for digest in dict.fromkeys(digests) if self._content.has_chunk(digest)]
-            if there:
-                text = f"{device} cannot get {len(there)} chunks: published again"
-                self._note("needed", text, device=device, facts={"chunks": len(there)})
-            found += there
+            allowed = self._content.need(device, digests)
+            if allowed:
+                text = f"{device} cannot get {len(allowed)} chunks: published again"
+                self._note("needed", text, device=device, facts={"chunks": len(allowed)})
+            found += allowed
         return found
 
     def _refresh(self, devices: Iterable[Device]) -> tuple[list[str], list[Rollout]]:

@@ -14,6 +14,7 @@ from fleet.rollout import (
     Rollout,
     RolloutState,
     Standing,
+    believed,
     check_selector,
     judge,
     matches,
@@ -23,6 +24,7 @@ from fleet.rollout import (
     standing_of,
 )
 from fleet.store import Device, Store, StoredDesired
+from littoral import windows
 from littoral.errors import NotFoundError
 from littoral.wire.messages import ModelState, Want
 
@@ -31,11 +33,15 @@ class Steering:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def start(self, model: str, release: int, selector: str, now: int) -> Rollout:
+    def start(
+        self, model: str, release: int, selector: str, now: int, *, window: str = "", urgent: bool = False
+    ) -> Rollout:
         """A new rollout; an unfinished one of the model is aborted. `refresh` then offers it to its devices.
 
-        Raises NotFoundError, BadRequestError.
+        Raises NotFoundError, BadRequestError, WindowError.
         """
+        if window:
+            windows.parse(window)
         listed = self._store.releases.get(model, release)
         if listed is None:
             raise NotFoundError(f"no release {release} of {model!r} is published")
@@ -49,7 +55,7 @@ class Steering:
                 self._store.rollouts.set_state(rollout.id, RolloutState.ABORTED, reason, now)
         attempt = next_attempt(listed.bundle, earlier)
         rollout = Rollout(0, model, release, listed.bundle, attempt, selector, RolloutState.RUNNING, created=now)
-        return self._store.rollouts.add(rollout)
+        return self._store.rollouts.add(replace(rollout, window=window, urgent=urgent))
 
     def refresh(self, devices: Iterable[Device], now: int) -> tuple[list[str], list[Rollout]]:
         """Brings standings, rollout states and desired states up to what these devices are and report.
@@ -85,7 +91,7 @@ class Steering:
         if stored is None and not models:
             return False
         generation = 0 if stored is None else stored.generation
-        if stored is not None and stored.models == models and device.generation <= generation:
+        if stored is not None and stored.models == models and believed(device.generation) <= generation:
             return False
         issued = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         new = StoredDesired(next_generation(generation, device.generation), issued, models)

@@ -1,12 +1,15 @@
 """The JSON shapes in which the fleet server shows what it knows. docs/api.md lists them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fleet import exporting
 from fleet.rollout import Rollout, Standing
 from fleet.store import Device, Report, StoredDesired
 from fleet.store.releases import Release
+from littoral.bundle.manifest import Blob, Delta, Manifest
+from littoral.canonical import digest
 
 
 def device_view(device: Device, desired: StoredDesired | None) -> dict[str, Any]:
@@ -47,6 +50,25 @@ def release_view(release: Release) -> dict[str, Any]:
     }
 
 
+def folder_view(
+    files: Mapping[str, bytes], small: Mapping[str, bytes], releases: Sequence[Manifest], parts: Iterable[Blob | Delta]
+) -> dict[str, Any]:
+    """What a repository folder holds (fleet/mirror.py). files: metadata by name. small: director.json and bundle.json
+    of more releases than these, by digest. parts: the blobs and deltas that go into it."""
+    held = list(parts)
+    bundles = [digest(one.encode()) for one in releases]
+    return {
+        "metadata": {name: data.decode() for name, data in files.items()},
+        "small": {name: small[name].decode() for name in (*bundles, exporting.director_of(files))},
+        "chunk_lists": sorted({part.chunks for part in held}),
+        "blobs": sorted({part.sha256 for part in held}),
+        "releases": [
+            {"model": one.model, "release": one.release, "version": one.version, "bundle": bundle}
+            for one, bundle in zip(releases, bundles, strict=True)
+        ],
+    }
+
+
 def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[str, Any]:
     return {
         "id": rollout.id,
@@ -55,6 +77,8 @@ def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[st
         "bundle": rollout.bundle,
         "attempt": rollout.attempt,
         "to": rollout.selector,
+        "window": rollout.window,
+        "urgent": rollout.urgent,
         "state": rollout.state.value,
         "reason": rollout.reason,
         "created": rollout.created,

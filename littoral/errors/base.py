@@ -1,4 +1,4 @@
-"""What all named errors have in common, and the two that any room may raise."""
+"""What all named errors have in common, and those that any room may raise."""
 
 from typing import Any, ClassVar
 
@@ -41,3 +41,10 @@ class ConfigError(LittoralError):
     """A configuration file or option that cannot be used."""
 
     code = "bad-config"
+
+
+class WindowError(LittoralError):
+    """A text that is no maintenance window."""
+
+    code = "bad-window"
+    default_remedy = "Write it as in `mon-fri 02:00-05:00; sat,sun 22:00-06:00`."

@@ -22,6 +22,12 @@ class DigestError(LittoralError):
         super().__init__(f"bytes named {wanted} have the digest {got}")
 
 
+class DeltaError(LittoralError):
+    """A delta that cannot be read, or does not make the blob it is for. The blob itself is fetched in its place."""
+
+    code = "bad-delta"
+
+
 class MetadataError(LittoralError):
     """Update metadata that does not verify (signature, threshold, form, digest)."""
 

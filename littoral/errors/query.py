@@ -104,6 +104,13 @@ class UnsupportedError(QueryError):
     code = "unsupported"
 
 
+class LeaseExpiredError(QueryError):
+    """A lease was held for as long as this device allows."""
+
+    code = "lease-expired"
+    default_remedy = "Let go of a lease sooner; the operator sets the longest as lease_hold_s in agent.toml."
+
+
 class AccessDeniedError(QueryError):
     """The caller's user and groups may not use this model."""
 

@@ -219,12 +219,15 @@ class Event:
 EVENT_KINDS = (
     "started",  # the agent came up
     "desired-refused",  # a desired state that is not ours, not signed, or old
+    "installed-locally",  # somebody at the device wants releases from a folder
     "update-started",
     "wrong-bytes",  # a chunk or file that is not what its name says
     "fetched",
     "tested",  # the trial child passed it
     "activated",
+    "lease-overrun",  # apps held leases for longer than a release waits; it is switched to
     "committed",
+    "confirmed",  # the evidence of what is committed has become full
     "rolled-back",
     "failed",
     "refused",
@@ -233,6 +236,7 @@ EVENT_KINDS = (
     "stuck",
     "removed",
     "worker-died",
+    "safe-mode",  # the agent started too often: it begins nothing
 )
 
 

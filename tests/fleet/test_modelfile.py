@@ -1,6 +1,7 @@
 """Reading a .tflite without running it: it says what the Interpreter says, and no file harms the reader."""
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_operators_are_named(classifier: bytes) -> None:
     file = modelfile.read(classifier)
     assert {"CONV_2D", "FULLY_CONNECTED", "SOFTMAX"} <= set(file.operators)
     assert file.custom_operators == file.unknown_operators == ()
+
+
+def test_the_oldest_runtime_that_has_its_operators_is_read(classifier: bytes) -> None:
+    assert modelfile.read(classifier).least_tflite == "1.5.0"
+    for written, read in ((b"2.16.1\0", "2.16.1"), (b"\xff\0", ""), (b"", ""), (b"9" * 99, "9" * 6)):
+        assert modelfile.read(edited(classifier, partial(_with_least, written=written))).least_tflite == read
+
+
+def _with_least(model: Any, written: bytes) -> None:
+    (entry,) = [entry for entry in model.metadata if entry.name == b"min_runtime_version"]
+    model.buffers[entry.buffer].data = np.frombuffer(written, np.uint8)
 
 
 def edited(model: bytes, change: Any) -> bytes:

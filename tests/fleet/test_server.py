@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import sqlite3
 from dataclasses import asdict
 from datetime import timedelta
@@ -8,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from fleet.broker import Engine
+from fleet.content import Content
 from fleet.repo import Repository
+from fleet.rollout import Outcome, RolloutState, Standing
 from fleet.server import Options, Server
 from fleet.service import Service
 from fleet.store import Devices
 from littoral.errors import ConflictError, NotFoundError, ReleaseNumberError
-from littoral.wire.messages import Ending, Event, Metrics, ModelState, Presence, Reported, parse_desired
+from littoral.wire.messages import Ending, Event, Metrics, ModelState, Presence, Reported, encode_names, parse_desired
 from tests.fleet.parts import (
     TOPICS,
+    Device,
     Fleet,
     committed,
     ended,
@@ -118,6 +122,7 @@ def test_a_publication_that_failed_between_repository_and_store_is_completed_by_
         fleet.publish(bundle)
         assert [one["bundle"] for one in fleet.service.releases()] == [bundle.digest]
     assert [event["kind"] for event in fleet.service.events(9, None, None)].count("published") == 1
+    fleet.service.start_rollout("eye", 1, "all")
     door = fleet.join("door")
     door.subscribe(f"{TOPICS.prefix}/chunk/+")
     wanted = {TOPICS.chunk(digest) for digest in (*bundle.chunks(), bundle.digest)}
@@ -131,21 +136,80 @@ def test_a_release_that_a_crash_kept_out_of_the_store_is_taken_in_at_the_start(f
     assert fleet.service.releases() == []
     fleet.service.recover()
     assert [one["bundle"] for one in fleet.service.releases("eye")] == [bundle.digest]
-    assert set(fleet.server.store.releases.pieces()) == set(bundle.chunks())
+    assert set(fleet.server.store.releases.pieces([bundle.digest])) == set(bundle.chunks())
 
 
 def test_releases_that_the_metadata_list_no_more_are_forgotten(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.metadata.KEPT_RELEASES", 2)
     bundles = [make_bundle(release=number) for number in (1, 2, 3)]
-    for bundle in bundles:
-        fleet.publish(bundle)
-    assert [one["release"] for one in fleet.service.releases()] == [3, 2]
+    fleet.publish(bundles[0])
+    fleet.service.start_rollout("eye", 1, "all")
     door = fleet.join("door")
-    first_chunk = TOPICS.chunk(next(iter(bundles[0].chunks())))
-    last_chunk = TOPICS.chunk(next(iter(bundles[2].chunks())))
-    door.subscribe(last_chunk, first_chunk)
-    eventually(lambda: last_chunk in door.messages)
-    assert not door.messages.get(first_chunk)
+    left = {TOPICS.chunk(digest) for digest in (*bundles[0].chunks(), bundles[0].digest)}
+    left -= {TOPICS.chunk(digest) for digest in bundles[2].chunks()}
+    door.subscribe(f"{TOPICS.prefix}/chunk/+")
+    eventually(lambda: left <= door.messages.keys())
+    fleet.publish(bundles[1])
+    fleet.publish(bundles[2])
+    assert [one["release"] for one in fleet.service.releases()] == [3, 2]
+    eventually(lambda: not any(door.messages[topic] for topic in left))
+
+
+def chunks_there(device: Device) -> set[str]:
+    """Digests of the chunks on the broker, as a subscription that begins now is given them."""
+    device.messages.clear()
+    device.subscribe(f"{TOPICS.prefix}/chunk/+", TOPICS.meta("timestamp.json"))
+    eventually(lambda: TOPICS.meta("timestamp.json") in device.messages)  # a broker answers in the order asked
+    device.client.unsubscribe([f"{TOPICS.prefix}/chunk/+", TOPICS.meta("timestamp.json")])
+    return {topic.rsplit("/")[-1] for topic, payload in device.messages.items() if "/chunk/" in topic and payload}
+
+
+def test_chunks_are_on_the_broker_from_the_start_of_a_rollout_to_the_last_commit(fleet: Fleet) -> None:
+    bundle = make_bundle()
+    chunks = set(bundle.chunks())
+    fleet.publish(bundle)
+    door, viewer = fleet.join("door"), fleet.join("viewer", kind="none")
+    eventually(lambda: bundle.digest in chunks_there(viewer))
+    assert not chunks & chunks_there(viewer)
+    fleet.service.start_rollout("eye", 1, "door")
+    eventually(lambda: chunks <= chunks_there(viewer))
+    door.say(reported("door", 1, eye=committed(bundle)))
+    eventually(lambda: not chunks & chunks_there(viewer))
+    assert bundle.digest in chunks_there(viewer)  # small and signed itself: it stays
+    late = fleet.join("late")
+    late.send(TOPICS.up("late", "need"), encode_names([min(chunks)]))
+    eventually(lambda: chunks & chunks_there(viewer) == {min(chunks)})
+
+
+def test_a_broker_that_lost_everything_is_given_only_what_is_wanted(fleet: Fleet) -> None:
+    done, running = make_bundle(), make_bundle("ear")
+    fleet.publish(done)
+    fleet.publish(running)
+    door, viewer = fleet.join("door"), fleet.join("viewer")
+    fleet.service.start_rollout("eye", 1, "door")
+    fleet.service.start_rollout("ear", 1, "door")
+    door.say(reported("door", 1, eye=committed(done)))
+    eventually(lambda: fleet.standings() == {"door": "committed"})
+    os.kill(fleet.broker_pid(), signal.SIGKILL)
+    eventually(lambda: viewer.connects == 2, "the device did not come back")
+    wanted = {*running.chunks(), *fleet.repository.small_targets()}
+    eventually(lambda: chunks_there(viewer) == wanted)
+
+
+def test_what_a_server_that_was_killed_left_on_the_broker_is_cleared_by_the_next(fleet: Fleet) -> None:
+    bundle = make_bundle()
+    fleet.publish(bundle)
+    fleet.service.start_rollout("eye", 1, "all")
+    viewer = fleet.join("viewer")
+    eventually(lambda: set(bundle.chunks()) <= chunks_there(viewer))
+    with fleet.server.store.atomic():  # as one that was restored, or killed before it told the broker
+        fleet.server.store.rollouts.set_state(1, RolloutState.ABORTED, "", 9)
+        fleet.server.store.rollouts.put_standing(1, "viewer", Standing(Outcome.SUPERSEDED))
+        Content(fleet.server.store, fleet.repository, "main").changed_chunks()
+    connection = fleet.server.link._client.socket()
+    assert connection is not None
+    connection.close()  # the next server begins with a connection too
+    eventually(lambda: chunks_there(viewer) == set(fleet.repository.small_targets()))
 
 
 def test_metadata_are_renewed_and_published_at_half_their_life(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

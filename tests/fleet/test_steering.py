@@ -3,7 +3,7 @@ import pytest
 from fleet.steering import Steering
 from fleet.store import Device, Store
 from fleet.store.releases import Release
-from littoral.errors import BadRequestError, NotFoundError
+from littoral.errors import BadRequestError, NotFoundError, WindowError
 from littoral.wire.messages import ModelState, Want
 from tests.fleet.parts import Bundle, committed, ended, make_bundle, reported, updating
 
@@ -26,9 +26,10 @@ class Ship:
         self.store.devices.add(Device(name, {"site": site}, "x86_64", 1))
         return self.refresh(name)
 
-    def start(self, bundle: Bundle, to: str = "all") -> list[str]:
+    def start(self, bundle: Bundle, to: str = "all", *, window: str = "", urgent: bool = False) -> list[str]:
+        manifest = bundle.manifest
         with self.store.atomic():
-            self.steering.start(bundle.manifest.model, bundle.manifest.release, to, now=100)
+            self.steering.start(manifest.model, manifest.release, to, now=100, window=window, urgent=urgent)
             return self.steering.refresh(self.store.devices.all(), now=100)[0]
 
     def report(self, name: str, generation: int = 0, **models: ModelState) -> list[str]:
@@ -178,6 +179,15 @@ def test_a_restored_server_is_heard_again(ship: Ship) -> None:
     assert ship.report("door", 41) == []
 
 
+def test_a_generation_wound_up_by_a_thief_is_not_gone_on_from(ship: Ship) -> None:
+    """It would be the last that there can be; with the next director's key they count anew."""
+    ship.start(ONE)
+    assert ship.report("door", 2**53 - 1) == []
+    assert ship.generation("door") == 1
+    ship.start(TWO)
+    assert ship.generation("door") == 2
+
+
 def test_what_a_rollout_cannot_be_is_refused(ship: Ship) -> None:
     for model, release, to, error in (
         ("eye", 9, "all", NotFoundError),
@@ -194,3 +204,20 @@ def test_a_rollout_to_nobody_waits_for_those_who_join(ship: Ship) -> None:
     ship.start(ONE, "site=west")
     assert (ship.states(), ship.standings(1)) == ([(1, "running")], {})
     assert ship.join("roof", "west") == ["roof"]
+
+
+def test_the_window_and_the_urgency_of_a_rollout_reach_the_desired_state(ship: Ship) -> None:
+    ship.start(ONE, window="sat,sun 02:00-05:00")
+    assert ship.wanted("door") == {"eye": Want(1, ONE.digest, 1, window="sat,sun 02:00-05:00")}
+    ship.start(TWO, urgent=True)
+    assert ship.wanted("door") == {"eye": Want(2, TWO.digest, 1, urgent=True)}
+    newest, older = ship.store.rollouts.all()
+    assert (newest.window, newest.urgent) == ("", True)
+    assert (older.window, older.urgent) == ("sat,sun 02:00-05:00", False)
+
+
+def test_a_rollout_to_a_window_that_is_none_is_refused_and_leaves_the_one_before_alone(ship: Ship) -> None:
+    ship.start(ONE)
+    with pytest.raises(WindowError):
+        ship.start(TWO, window="at night")
+    assert ship.states() == [(1, "running")]

@@ -9,9 +9,10 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from fleet.api import errors, page
+from fleet.api import errors, mirror, page
 from fleet.api.access import Fleet, administrator, reader
 from fleet.enrolment import TOKEN_LIFE_S, Application
+from fleet.exporting import DAYS, LONGEST_DAYS, NEWEST
 from fleet.service import Service
 from littoral.bundle.manifest import MAX_BLOB_BYTES
 from littoral.errors import BadRequestError, NotFoundError
@@ -20,6 +21,7 @@ from littoral.names import check_name
 ENROL_BYTES = 64 * 1024
 SMALL_BYTES = 64 * 1024
 RELEASE_BYTES = 4 * 1024 * 1024  # bundle.json and the operator's metadata files
+ROOT_BYTES = 16 * 1024 * 1024  # root, targets and the roles of 200 models
 LARGEST = 2**53 - 1  # whole number that every reader of JSON keeps
 
 administrators = APIRouter(prefix="/api/v1", dependencies=[Depends(administrator)])
@@ -27,14 +29,14 @@ readers = APIRouter(prefix="/api/v1", dependencies=[Depends(reader)])
 anyone = APIRouter(prefix="/api/v1")
 
 
-def make_app(service: Service, status: Callable[[], dict[str, Any]]) -> FastAPI:
-    """`status` tells what the head of the page shows."""
+def make_app(service: Service, status: Callable[[], dict[str, Any]], *, mirrored: bool = False) -> FastAPI:
+    """`status` tells what the head of the page shows. mirrored: devices may fetch here too, at /mirror."""
     # Its own documentation pages load scripts from elsewhere; docs/api.md takes their place.
     app = FastAPI(title="Littoral", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.service = service
     app.state.status = status
     errors.install(app)
-    for router in (anyone, readers, administrators, page.router):
+    for router in (anyone, readers, administrators, page.router, *([mirror.router] if mirrored else [])):
         app.include_router(router)
     return app
 
@@ -63,10 +65,26 @@ class NewToken(Body):
     life_s: int = TOKEN_LIFE_S
 
 
+class NewKeys(Body):
+    roles: list[str]
+
+
+class NewRoot(Body):
+    metadata: dict[str, str]
+
+
+class NewExport(Body):
+    models: list[str] = []
+    release: int | None = Field(default=None, ge=1, le=LARGEST)
+    days: int = Field(default=DAYS, ge=1, le=LONGEST_DAYS)
+
+
 class NewRollout(Body):
     model: str
     release: int = Field(ge=1, le=LARGEST)
     to: str = "all"
+    window: str = ""
+    urgent: bool = False
 
 
 _B = TypeVar("_B", bound=Body)
@@ -160,6 +178,11 @@ def get_metadata(service: Fleet) -> dict[str, Any]:
     return {"files": service.metadata()}
 
 
+@administrators.get("/mirror")
+def get_mirror(service: Fleet, newest: Annotated[int, Query(ge=1)] = NEWEST) -> dict[str, Any]:
+    return service.mirror(newest)
+
+
 @administrators.api_route("/blobs/{sha256}", methods=["GET", "HEAD"])
 def get_blob(sha256: str, service: Fleet) -> FileResponse:
     path = service.store.blobs.path(sha256)
@@ -183,13 +206,38 @@ async def publish(request: Request, service: Fleet) -> dict[str, Any]:
     return await run_in_threadpool(service.publish, body.manifest, body.metadata)
 
 
+@administrators.get("/keys")
+def show_keys(service: Fleet) -> dict[str, Any]:
+    return service.keys()
+
+
+@administrators.post("/keys/next")
+async def next_keys(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, SMALL_BYTES, NewKeys)
+    return {"keys": await run_in_threadpool(service.next_keys, body.roles)}
+
+
+@administrators.post("/keys", status_code=201)
+async def rotate_keys(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, ROOT_BYTES, NewRoot)
+    return await run_in_threadpool(service.rotate, body.metadata)
+
+
 @administrators.post("/tokens", status_code=201)
 async def create_token(request: Request, service: Fleet) -> dict[str, str]:
     body = await _read(request, SMALL_BYTES, NewToken)
     return {"token": await run_in_threadpool(service.create_token, body.life_s)}
 
 
+@administrators.post("/exports", status_code=201)
+async def export(request: Request, service: Fleet) -> dict[str, Any]:
+    body = await _read(request, SMALL_BYTES, NewExport)
+    return await run_in_threadpool(service.export, body.models, body.release, body.days)
+
+
 @administrators.post("/rollouts", status_code=201)
 async def start_rollout(request: Request, service: Fleet) -> dict[str, Any]:
     body = await _read(request, SMALL_BYTES, NewRollout)
-    return await run_in_threadpool(service.start_rollout, body.model, body.release, body.to)
+    return await run_in_threadpool(
+        service.start_rollout, body.model, body.release, body.to, window=body.window, urgent=body.urgent
+    )

@@ -14,7 +14,10 @@ MODULES = {
     "token": "token",
     "bundle": "bundle",
     "publish": "publish",
+    "keys": "keys",
     "rollout": "rollout",
+    "export": "export",
+    "mirror": "mirror",
     "devices": "devices",
     "device": "devices",
 }

@@ -31,8 +31,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([shape(device) for device in devices]))
     else:
-        rows = [[d["id"], _presence(d), _tags(d), _models(d)] for d in devices]
-        print(tables.show(["DEVICE", "ONLINE", "TAGS", "SERVES"], rows, "no device is enrolled yet"))
+        print(table(devices))
     return 0
 
 
@@ -48,6 +47,12 @@ def shape(device: dict[str, Any]) -> dict[str, Any]:
     """What --json prints of a device in the list."""
     models = {name: {field: state[field] for field in _MODEL_FIELDS} for name, state in device["models"].items()}
     return {**{name: device[name] for name in ("id", "online", "tags")}, "models": models}
+
+
+def table(devices: list[dict[str, Any]]) -> str:
+    """The list for people: what each serves, and what it is at and waits for."""
+    rows = [[d["id"], _presence(d), _tags(d), _models(d), _updates(d)] for d in devices]
+    return tables.show(["DEVICE", "ONLINE", "TAGS", "SERVES", "UPDATE"], rows, "no device is enrolled yet")
 
 
 def text(device: dict[str, Any]) -> str:
@@ -94,9 +99,22 @@ def _models(device: dict[str, Any]) -> str:
     return ", ".join(parts) or "-"
 
 
+def _updates(device: dict[str, Any]) -> str:
+    running = ((name, state["update"]) for name, state in sorted(device["models"].items()) if state["update"])
+    return "; ".join(f"{name} {_update(update)}" for name, update in running)
+
+
+def _update(update: dict[str, Any]) -> str:
+    """An update on its way: how far it is, and why it waits."""
+    share = ""
+    if update["state"] == "fetch" and update["total_bytes"]:
+        share = f" {100 * update['fetched_bytes'] // update['total_bytes']}%"
+    why = f", {update['detail']}" if update["detail"] else ""
+    return f"release {update['release']}: {update['state']}{share}{why}"
+
+
 def _last(state: dict[str, Any]) -> str:
     if state["update"]:
-        update = state["update"]
-        return f"release {update['release']}: {update['state']} {update['detail']}".rstrip()
+        return _update(state["update"])
     last = state["last"]
     return f"release {last['release']}: {last['outcome']} {last['reason']}".rstrip() if last else ""

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +44,13 @@ class Remote:
         """The bytes at `path`."""
         return self._ask("GET", path).content
 
+    def parts(self, path: str) -> Iterator[bytes]:
+        """The bytes at `path` as they come, for what may be too large to hold."""
+        with self._reaching(), self._client.stream("GET", path) as answer:
+            if not answer.is_success:
+                answer.read()
+            yield from _checked(answer).iter_bytes()
+
     def post(self, path: str, json: Any) -> Any:
         return self._ask("POST", path, json=json).json()
 
@@ -70,8 +79,13 @@ class Remote:
         return _checked(self._send(method, path, json, content))
 
     def _send(self, method: str, path: str, json: Any = None, content: bytes | None = None) -> httpx.Response:
-        try:
+        with self._reaching():
             return self._client.request(method, path, json=json, content=content)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
         except (httpx.TransportError, httpx.UnsupportedProtocol) as error:
             raise ServerUnreachableError(
                 f"{self._server} does not answer: {error}", remedy="See that `littoral-fleet serve` runs there."

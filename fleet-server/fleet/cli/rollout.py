@@ -24,6 +24,18 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     start.add_argument("model", metavar="MODEL")
     start.add_argument("--release", type=int, required=True, metavar="I", help="number of the release")
     start.add_argument("--to", default="all", metavar="SELECTOR", help="all (default), a device's id, or tag=value")
+    start.add_argument(
+        "--window",
+        default="",
+        metavar="WINDOW",
+        help='devices activate it only then, in their local time: "sat,sun 02:00-05:00; mon-fri 23:30-04:00" '
+        "(as each is configured)",
+    )
+    start.add_argument(
+        "--urgent",
+        action="store_true",
+        help="at any time: windows and leases do not count, and a running trial is rolled back first",
+    )
     start.add_argument("--json", action="store_true", help="print JSON")
     remote.add_options(start)
     start.set_defaults(run=run_start)
@@ -50,7 +62,7 @@ def seconds(text: str) -> float:
 
 
 def run_start(arguments: argparse.Namespace) -> int:
-    wish = {"model": arguments.model, "release": arguments.release, "to": arguments.to}
+    wish = {name: getattr(arguments, name) for name in ("model", "release", "to", "window", "urgent")}
     with remote.connect(arguments) as server:
         rollout = server.post("/api/v1/rollouts", wish)
     if arguments.json:
@@ -119,7 +131,8 @@ def table(rollouts: list[dict[str, Any]]) -> str:
 
 
 def _one(rollout: dict[str, Any]) -> str:
-    title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}: {rollout['state']}"
+    when = ", urgent" if rollout["urgent"] else f", {rollout['window']}" if rollout["window"] else ""
+    title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}{when}: {rollout['state']}"
     if rollout["reason"]:
         title += f", {tables.printable(rollout['reason'])}"
     rows = [

@@ -41,6 +41,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--public-host", default="", metavar="H", help="name or address at which devices reach this machine"
     )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="let devices fetch over HTTP too, at URL/mirror; whoever reaches it can read every release",
+    )
     parser.add_argument("--json", action="store_true", help="say where it is in JSON")
     parser.set_defaults(run=run)
 
@@ -75,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
                 super().handle_exit(sig, frame)
 
         # No access log: it would show the token in the page's address.
-        app = make_app(server.service, server.status)
+        app = make_app(server.service, server.status, mirrored=arguments.mirror)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, log_level="warning", timeout_graceful_shutdown=GRACE_S
         )

@@ -173,6 +173,11 @@ function sum(rollout) {
   return [bar, text];
 }
 
+function timing(rollout) {
+  if (rollout.urgent) return "urgent";
+  return rollout.window ? `activated ${rollout.window}` : "";
+}
+
 function rolloutCard(rollout) {
   const [bar, text] = sum(rollout);
   const devices = [...rollout.devices].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || a.id.localeCompare(b.id));
@@ -182,7 +187,7 @@ function rolloutCard(rollout) {
     node("header", {},
       node("h3", {}, `${rollout.model} release ${release(rollout.model, rollout.release)}`),
       pill(rollout.state, KIND[rollout.state]),
-      node("span", { class: "quiet small" }, [`to ${rollout.to}`, rollout.attempt > 1 ? `attempt ${rollout.attempt}` : "", text]
+      node("span", { class: "quiet small" }, [`to ${rollout.to}`, timing(rollout), rollout.attempt > 1 ? `attempt ${rollout.attempt}` : "", text]
         .filter(Boolean).join(" · ")),
       node("span", { class: "when" }, "started ", moment(rollout.created))),
     bar,

@@ -1,7 +1,9 @@
 """The real application on a real uvicorn, with nothing behind it that is connected."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,8 @@ from fleet.content import Content
 from fleet.repo import Repository
 from fleet.service import Service
 from fleet.store import Store
-from tests.fleet.parts import WAIT_S, eventually
+from tests.fleet import parts
+from tests.fleet.parts import WAIT_S, Bundle, eventually
 
 
 class Quiet:
@@ -34,10 +37,10 @@ def service(data: Path, opened: Store, repository: Repository) -> Service:
     return Service(opened, repository, content, Authority(data), Quiet(), broker, "main")
 
 
-@pytest.fixture
-def visitor(service: Service) -> Iterator[httpx.Client]:
-    """A client that has nothing to show."""
-    app = make_app(service, lambda: {"tenant": "main"})
+@contextmanager
+def running(service: Service, mirrored: bool = False) -> Iterator[httpx.Client]:
+    """The application behind a door, and a client that has nothing to show."""
+    app = make_app(service, lambda: {"tenant": "main"}, mirrored=mirrored)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     with config.bind_socket() as door:
@@ -52,7 +55,20 @@ def visitor(service: Service) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def visitor(service: Service) -> Iterator[httpx.Client]:
+    """A client that has nothing to show."""
+    with running(service) as client:
+        yield client
+
+
+@pytest.fixture
 def client(visitor: httpx.Client, opened: Store) -> httpx.Client:
     """An administrator."""
     visitor.headers["Authorization"] = f"Bearer {opened.access.add_admin()}"
     return visitor
+
+
+@pytest.fixture
+def publish(service: Service, repository: Repository, new_fleet: Path) -> Callable[[Bundle], None]:
+    """Publishes a bundle past the door."""
+    return partial(parts.publish, service, repository, new_fleet / "keys")

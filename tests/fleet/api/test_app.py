@@ -58,6 +58,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
 GUARDED = [
     ("GET", "/status"),
     ("GET", "/metadata"),
+    ("GET", "/mirror"),
     ("GET", "/devices"),
     ("GET", "/devices/door"),
     ("GET", "/releases"),
@@ -68,6 +69,10 @@ GUARDED = [
     ("HEAD", f"/blobs/{'a' * 64}"),
     ("PUT", f"/blobs/{'a' * 64}"),
     ("POST", "/releases"),
+    ("GET", "/keys"),
+    ("POST", "/keys"),
+    ("POST", "/keys/next"),
+    ("POST", "/exports"),
     ("POST", "/tokens"),
     ("POST", "/rollouts"),
 ]
@@ -165,6 +170,18 @@ def test_a_release_is_published_and_rolled_out(client: httpx.Client, publish: Pu
     assert [device["state"] for device in started.json()["devices"]] == ["offered"]
     assert error_of(client.post("/api/v1/rollouts", json={"model": "eye", "release": 2})) == (404, "not-found")
     assert error_of(client.post("/api/v1/rollouts", json={"model": "eye", "release": "1"})) == (400, "bad-request")
+
+
+def test_a_rollout_may_name_a_window_or_be_urgent(client: httpx.Client, publish: Publish) -> None:
+    publish(make_bundle())
+    wish = {"model": "eye", "release": 1}
+    refused = client.post("/api/v1/rollouts", json={**wish, "window": "at night"})
+    assert error_of(refused) == (400, "bad-window")
+    assert client.get("/api/v1/rollouts").json() == []
+    client.post("/api/v1/rollouts", json={**wish, "window": "sat,sun 02:00-05:00"})
+    client.post("/api/v1/rollouts", json={**wish, "urgent": True})
+    told = [(one["window"], one["urgent"]) for one in client.get("/api/v1/rollouts").json()]
+    assert told == [("", True), ("sat,sun 02:00-05:00", False)]
 
 
 def test_a_bundle_that_is_not_whole_is_refused(client: httpx.Client) -> None:

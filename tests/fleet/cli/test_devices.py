@@ -1,6 +1,6 @@
 from typing import Any
 
-from fleet.cli.devices import shape, text
+from fleet.cli.devices import shape, table, text
 
 MODEL = {
     "release": 2,
@@ -38,6 +38,17 @@ def test_people_are_shown_what_counts() -> None:
     shown = text(DEVICE)
     for part in ("aarch64", "site=north", "XNNPACK is off", "4 (wanted: 5)", "rolled-back", "it went back", "never"):
         assert part in shown
+
+
+def test_people_are_shown_what_an_update_waits_for() -> None:
+    update = {"release": 4, "state": "fetch", "detail": "", "fetched_bytes": 50, "total_bytes": 200}
+    held = {"release": 5, "state": "ready", "detail": "it waits for 02:00", "fetched_bytes": 9, "total_bytes": 9}
+    models = {"eye": {**MODEL, "update": update}, "ear": {**MODEL, "update": held}}
+    listed = table([{**DEVICE, "models": models}, {**DEVICE, "id": "gate"}]).splitlines()
+    assert "ear release 5: ready, it waits for 02:00; eye release 4: fetch 25%" in listed[1]
+    assert listed[2].endswith("eye 2 (trial)")
+    assert "release 4: fetch 25%" in text({**DEVICE, "models": models})
+    assert table([]) == "no device is enrolled yet"
 
 
 def test_a_device_cannot_steer_the_terminal() -> None:

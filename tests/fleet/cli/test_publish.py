@@ -1,64 +1,25 @@
 """`bundle build`, `bundle show` and `publish` against the real server's application and the operator's real keys."""
 
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
-from examples.demo import assets, damage
+from examples.demo import assets
 from fleet import cli, keys
-from fleet.api.app import make_app
 from fleet.cli import bundle
 from fleet.repo import Repository
 from littoral.canonical import digest
-from tests.fleet.parts import PASSPHRASE, Fleet, eventually
+from tests.fleet.cli.conftest import build, publish
+from tests.fleet.parts import PASSPHRASE, Fleet
 
 pytestmark = pytest.mark.mosquitto
 
 
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    demo = assets.ensure()
-    model = demo.classifier.read_bytes()
-    (tmp_path / "labels").write_text("\n".join(demo.labels))
-    (tmp_path / "one.tflite").write_bytes(model)
-    (tmp_path / "two.tflite").write_bytes(damage.restamp(model, "two"))
-    (tmp_path / "passphrase").write_text(PASSPHRASE)
-    return tmp_path
-
-
-@pytest.fixture
-def served(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    """The fleet behind its HTTP door, named by the environment as an operator would."""
-    door = uvicorn.Server(
-        uvicorn.Config(make_app(fleet.service, dict), "127.0.0.1", 0, log_level="warning", ws="none", lifespan="off")
-    )
-    thread = threading.Thread(target=door.run)
-    thread.start()
-    eventually(lambda: door.started, "the door did not open")
-    port = door.servers[0].sockets[0].getsockname()[1]
-    monkeypatch.setenv("LITTORAL_SERVER", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("LITTORAL_TOKEN", (fleet.data / "admin-token").read_text().strip())
-    yield fleet
-    door.should_exit = True
-    thread.join()
-
-
-def build(work: Path, release: int, model: str = "one", *more: str) -> Path:
-    out = work / f"bundle-{release}"
-    arguments = ["--model", str(work / f"{model}.tflite"), "--name", "cifar", "--release", str(release)]
-    arguments += ["--version", f"v{release}", "--out", str(out), *more]
-    assert cli.main(["bundle", "build", "--labels", str(work / "labels"), *arguments]) == 0
-    return out
-
-
-def publish(work: Path, served: Fleet, folder: Path, *more: str) -> int:
-    arguments = ["publish", str(folder), "--keys", str(served.operator_keys)]
-    return cli.main([*arguments, "--passphrase-file", str(work / "passphrase"), *more])
+def manifest_of(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((folder / "bundle.json").read_text())
+    return value
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -111,6 +72,23 @@ def test_the_next_build_compares_with_the_listed_release(
     assert "not above 3" in capsys.readouterr().err
     assert cli.main([*command, "--release", "5", "--interface-change"]) == 0
     assert "changed: labels" in capsys.readouterr().out
+
+
+def test_deltas_are_made_from_what_the_server_lists_and_travel_with_the_release(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert publish(work, served, build(work, 1)) == 0
+    capsys.readouterr()
+    (delta,) = manifest_of(build(work, 2, "two"))["deltas"]
+    assert f"delta from {delta['base']}: {delta['length']} bytes of" in capsys.readouterr().out
+    assert delta["base"] == digest((work / "one.tflite").read_bytes())
+    assert delta["length"] * 50 < (work / "two.tflite").stat().st_size
+    assert publish(work, served, work / "bundle-2") == 0
+    assert served.server.store.releases.has_blob(delta["sha256"])
+    assert manifest_of(build(work, 3, "one", "--no-delta"))["deltas"] == []
+    assert len(manifest_of(build(work, 4, "one", "--delta-from", str(work / "bundle-2")))["deltas"]) == 1
+    assert cli.main(["bundle", "show", str(work / "bundle-4")]) == 0
+    assert "\ndelta        " in capsys.readouterr().out
 
 
 def test_a_release_number_that_is_not_above_the_last_is_refused_when_published_too(

@@ -44,6 +44,16 @@ def test_what_is_no_fleet_server_is_a_named_error(answer: httpx.Response | Excep
         remote.get("/api/v1/devices")
 
 
+def test_what_is_too_large_to_hold_comes_in_parts_and_errors_by_their_names() -> None:
+    with remote_that_gets(httpx.Response(200, content=iter([b"one", b"two"]))) as remote:
+        assert b"".join(remote.parts("/api/v1/blobs/x")) == b"onetwo"
+    body = {"error": {"code": "not-found", "cause": "no blob", "remedy": ""}}
+    with remote_that_gets(httpx.Response(404, json=body)) as remote, pytest.raises(NotFoundError):
+        list(remote.parts("/api/v1/blobs/x"))
+    with remote_that_gets(httpx.ReadTimeout("slow")) as remote, pytest.raises(ServerUnreachableError):
+        list(remote.parts("/api/v1/blobs/x"))
+
+
 def test_nothing_listening_is_a_named_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -6,12 +6,14 @@ from fleet import cli
 from fleet.cli.rollout import shape, table, verdict
 
 
-def rollout(state: str, *devices: str, model: str = "eye") -> dict[str, Any]:
+def rollout(state: str, *devices: str, model: str = "eye", window: str = "", urgent: bool = False) -> dict[str, Any]:
     return {
         "id": 1,
         "model": model,
         "release": 2,
         "to": "all",
+        "window": window,
+        "urgent": urgent,
         "state": state,
         "reason": "why" if state == "halted" else "",
         "devices": [
@@ -72,3 +74,9 @@ def test_people_are_shown_progress_and_reasons() -> None:
     assert "because" in text
     assert table([]) == "no rollout yet"
     assert "no device matches yet" in table([rollout("running")])
+
+
+def test_people_are_shown_when_a_rollout_may_be_activated() -> None:
+    in_window = table([rollout("running", window="sat,sun 02:00-05:00")])
+    assert in_window.splitlines()[0] == "eye release 2 to all, sat,sun 02:00-05:00: running"
+    assert table([rollout("running", urgent=True)]).splitlines()[0] == "eye release 2 to all, urgent: running"

@@ -52,7 +52,8 @@ def littoral_fleet(*words: str, **variables: str) -> "subprocess.CompletedProces
 
 
 def serve(data: Path) -> "subprocess.Popen[str]":
-    words = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0", "--json"]
+    words = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]
+    words += ["--mirror", "--json"]
     return subprocess.Popen(command(*words), env=environment(), stdout=subprocess.PIPE, text=True)
 
 
@@ -71,6 +72,10 @@ def test_it_says_where_it_is(served: Served) -> None:
     assert json.loads((served.data / "server.json").read_text()) == served.where
     assert served.where["pid"] == served.process.pid
     assert "API token" in httpx.get(served.where["url"]).text
+
+
+def test_a_mirror_is_open_where_it_was_asked_for(served: Served) -> None:
+    assert httpx.get(f"{served.where['url']}/mirror/meta/1.root.json").json()["signed"]["_type"] == "root"
 
 
 def test_a_token_is_printed_alone_and_serves_once(served: Served) -> None:
