@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from agent import config as configs
-from agent import slots
+from agent import plain, slots, status
 from littoral import __version__, client
 from littoral.client import info
 from littoral.errors import ConfigError, LittoralError, UnknownModelError
@@ -20,13 +21,13 @@ DEFAULT_CONFIG = "/var/lib/littoral/agent.toml"
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
-        status: int = args.run(args)
+        result: int = args.run(args)
     except LittoralError as error:
         print(f"littoral-agent: {error.code}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return status
+    return result
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,14 +48,76 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", required=True, type=Path, metavar="F", help="agent.toml")
     run.set_defaults(run=_run)
 
-    status = commands.add_parser("status", help="what this device serves and what it is doing")
-    explain = commands.add_parser("explain", help="how the last update of a model ended, and the numbers behind it")
+    shows = commands.add_parser("status", help="what this device serves, what it is doing, since when and until when")
+    explain = commands.add_parser(
+        "explain", help="what a model is doing and why, how its last update ended, and the numbers behind it"
+    )
     explain.add_argument("model", metavar="MODEL")
-    for command, function in ((status, _status), (explain, _explain)):
+    for command, function in ((shows, _status), (explain, _explain)):
         command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=function)
+
+    _add_install(commands)
+    _add_tuf(commands)
     return parser
+
+
+def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    install = commands.add_parser(
+        "install",
+        help="install releases from a folder, without a network",
+        description="Installs releases from a folder that `littoral-fleet export` wrote, as a USB stick carries it. "
+        "The agent verifies, tries and judges them like any other; they hold until the fleet server wants something "
+        "newer. With --wait the exit status is 0 only when every release was committed.",
+    )
+    install.add_argument("path", metavar="PATH", type=Path, help="the folder: it holds meta, chunk and blob")
+    install.add_argument(
+        "--model", action="append", default=[], metavar="M", help="only this model; may be given several times (all)"
+    )
+    install.add_argument("--release", type=int, metavar="I", help="this release of the one model (the newest)")
+    install.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
+    install.add_argument("--wait", action="store_true", help="wait for the end, and print how it goes")
+    install.set_defaults(run=_install)
+
+
+def _install(args: argparse.Namespace) -> int:
+    from agent import install
+
+    config = configs.read(args.config)
+    chosen = install.install(config, args.path, args.model, args.release)
+    for each in chosen:
+        print(f"{each.manifest.model} release {each.manifest.release} ({each.manifest.version}) is handed to the agent")
+    if not install.is_running(config.state):
+        print("the agent does not run: it takes them in when it starts")
+    if args.wait:
+        return 0 if install.follow(config, chosen) else 1
+    return 0
+
+
+def _add_tuf(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    tuf = commands.add_parser(
+        "tuf",
+        help="The Update Framework's client, on any repository",
+        description="The client that guards this device's releases, called as the framework's conformance suite calls "
+        "one: `init` takes ROOT for the first trusted root, `refresh` brings the metadata up to date, `download` does "
+        "so and fetches one target, unless it is there and right. D holds root.json, timestamp.json, snapshot.json and "
+        "targets.json. Time is the system's clock. The exit status is 0 or 1.",
+    )
+    tuf.add_argument("action", choices=["init", "refresh", "download"], help="begin with ROOT; update; fetch a target")
+    tuf.add_argument("root", nargs="?", type=Path, metavar="ROOT", help="init: the first root.json to trust")
+    tuf.add_argument("--metadata-dir", type=Path, required=True, metavar="D", help="folder of the trusted metadata")
+    tuf.add_argument("--metadata-url", metavar="U", help="where the repository's metadata are: a URL, or a folder")
+    tuf.add_argument("--target-name", metavar="T", help="download: the target's path in the repository")
+    tuf.add_argument("--target-base-url", metavar="U", help="download: where targets are: a URL, or a folder")
+    tuf.add_argument("--target-dir", type=Path, metavar="DIR", help="download: where the target is kept")
+    tuf.set_defaults(run=_tuf)
+
+
+def _tuf(args: argparse.Namespace) -> int:
+    from agent import tuf_client
+
+    return tuf_client.run(args)
 
 
 def _enroll(args: argparse.Namespace) -> int:
@@ -83,18 +146,24 @@ def _run(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     config = configs.read(args.config)
     records = [_record(config, name) for name in slots.names(config.state)]
-    answering, runtime = _answering(config), _runtime(config)
+    answering, runtime, told = _answering(config), _runtime(config), status.ask(config.state)
     if args.json:
         models = {record.model: _facts(record) for record in records}
-        status = {"device": config.device, "models": models, "answering": answering, "runtime": runtime}
-        print(json.dumps(status, indent=2))
+        found = {"device": config.device, "models": models, "answering": answering, "runtime": runtime, "agent": told}
+        print(json.dumps(found, indent=2))
         return 0
     print(f"device {config.device}")
+    if told is None:
+        print("  the agent does not answer: nothing new is taken in, tried or judged")
+    for warning in told["warnings"] if told else ():
+        print(f"  warning: {warning}")
     if runtime is not None:
         slower = f"; slower than it should be: {runtime['degraded']}" if runtime["degraded"] else ""
         print(f"  engine {runtime['engine']}{slower}")
     for record in records:
-        print(f"  {record.model}: {_sentence(record)}")
+        print(f"  {record.model}: {plain.sentence(record)}")
+        for line in plain.account(record, _situation(told, record.model), time.time()):
+            print(f"    {line}")
         serves = record.serves
         if answering is not None and serves is not None and answering.get(record.model) != serves.release:
             print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")
@@ -125,23 +194,22 @@ def _explain(args: argparse.Namespace) -> int:
     config = configs.read(args.config)
     if args.model not in slots.names(config.state):
         raise UnknownModelError(f"this device has no model {args.model}")
-    record = _record(config, args.model)
+    record, told = _record(config, args.model), status.ask(config.state)
     if args.json:
-        print(json.dumps({"device": config.device, "model": record.model, **_facts(record)}, indent=2))
+        now = _situation(told, record.model)
+        print(json.dumps({"device": config.device, "model": record.model, **_facts(record), "now": now}, indent=2))
         return 0
-    print(f"{record.model}: {_sentence(record)}")
-    if record.last is not None:
-        last = record.last
-        when = "last update" if record.update is None else "the update before that"
-        print(f"{when}: release {last.release}, attempt {last.attempt}: {last.outcome}")
-        if last.reason:
-            print(f"  because: {last.reason} ({last.code})")
-        for name, value in sorted(last.facts.items()):
-            print(f"  {name}: {value}")
-    for entry in record.blocked:
-        print(f"blocklisted: bundle {entry.bundle[:16]}, up to attempt {entry.attempt}: {entry.code}")
-    print(f"floor: {record.floor}")
+    print(f"{record.model}: {plain.sentence(record)}")
+    for line in plain.account(record, _situation(told, record.model), time.time()):
+        print(f"  {line}")
+    for line in plain.ending(record):
+        print(line)
     return 0
+
+
+def _situation(told: dict[str, Any] | None, model: str) -> dict[str, Any] | None:
+    """What the agent says of one model."""
+    return told["models"].get(model) if told else None
 
 
 def _record(config: configs.Config, name: str) -> slots.SlotRecord:
@@ -152,19 +220,3 @@ def _facts(record: slots.SlotRecord) -> dict[str, Any]:
     value = asdict(record)
     del value["model"]
     return value
-
-
-def _sentence(record: slots.SlotRecord) -> str:
-    """What a model is doing, in plain words."""
-    serves, update = record.serves, record.update
-    if serves is None:
-        now = "nothing is served"
-    elif record.stage == "trial":
-        baseline = f", release {record.other.release} waits behind it" if record.other else ""
-        now = f"release {serves.release} ({serves.version}) is on trial{baseline}"
-    else:
-        now = f"release {serves.release} ({serves.version}) is served, committed with evidence {serves.evidence}"
-    if update is None:
-        return now
-    so_far = f", {update.healthy_s} s healthy and {update.answers} answers so far" if update.healthy_s else ""
-    return f"{now}; update to release {update.release}, attempt {update.attempt}: {update.state}{so_far}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from littoral.errors import ConfigError
+from littoral.errors import ConfigError, WindowError
 from littoral.names import check_name
 
 if TYPE_CHECKING:
@@ -93,13 +93,24 @@ class Delegate:
 class Updates:
     """How releases are fetched and tried."""
 
-    window_chunks: int = 8  # chunks asked for at the same time
+    max_in_flight_bytes: int = 1536 * 1024  # the most that is on its way at once; the link may ask for less
     max_bytes_per_s: int = 0  # 0: as fast as the link
+    jitter_s: float = 60.0  # a device begins to fetch within this time, each at another moment; urgent: at once
     answer_timeout_s: float = 10.0  # a broker that is silent for longer gave no answer
     retry_first_s: float = 1.0  # back-off after bytes that did not come or were wrong; doubles
     retry_last_s: float = 300.0
     trial_loads: int = 3  # how often a trial may be loaded before it is given up
     disk_reserve_bytes: int = 16 * 1024 * 1024
+    windows: tuple[str, ...] = ()  # when a release may be switched to, local time; none: at any time
+    lease_hold_s: float = 3600.0  # the longest that a lease is kept, and an update waits for leases; 0: none are given
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where blobs lie to be fetched by HTTP, so that they need not come through the broker."""
+
+    url: str = ""  # of the folder that holds blob/; empty: there is none
+    ca: str = ""  # file of the authorities that may vouch for an https mirror; empty: the system's
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,7 @@ class Config:
     broker: Broker = Broker()
     runtime: Runtime = Runtime()
     updates: Updates = Updates()
+    mirror: Mirror = Mirror()
     probation: Probation = Probation()
     reports: Reports = Reports()
     models: dict[str, Model] = field(default_factory=dict)
@@ -153,6 +165,7 @@ SECTIONS: dict[str, Any] = {
     "broker": Broker,
     "runtime": Runtime,
     "updates": Updates,
+    "mirror": Mirror,
     "probation": Probation,
     "reports": Reports,
 }
@@ -214,7 +227,19 @@ def _section(defaults: T, value: Any, where: str) -> T:
         checked[key] = _typed(item, type(getattr(defaults, key)), f"{where}.{key}")
         if key == "socket_mode" and not _MODE.fullmatch(item):
             raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
+        if key == "windows":
+            _check_windows(checked[key], f"{where}.{key}")
     return replace(defaults, **checked)
+
+
+def _check_windows(texts: tuple[str, ...], where: str) -> None:
+    from littoral import windows  # not for the runtime, which stays
+
+    for text in texts:
+        try:
+            windows.parse(text)
+        except WindowError as error:
+            raise ConfigError(f"{where}: {error.cause}", remedy=error.remedy) from error
 
 
 def _access(value: Any, where: str) -> tuple[Access, ...]:

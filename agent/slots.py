@@ -4,18 +4,24 @@ One file, one write per decision (agent/record.py). Only the agent writes it; th
 `baseline` of it.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agent import fsio, record
 from littoral.errors import RecordError
 from littoral.names import is_name
 from littoral.wire.ending import Ending
 
-MAX_BLOCKED = 12  # (bundle, attempt) pairs kept; the record has 4 KiB
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+MAX_BLOCKED = 8  # (bundle, attempt) pairs kept; the record has 4 KiB
 MAX_REASON = 160  # bytes
 MAX_VERSION = 64  # bytes
+MAX_WINDOW = 160  # bytes; what is longer is no window anyway
 ELLIPSIS = "…"
 
 
@@ -23,8 +29,10 @@ ELLIPSIS = "…"
 class Slot:
     """One release on this device. `bundle` names its folder under releases/. memory_bytes: as its trial measured.
 
-    evidence: what its commit rests on: full, low, first; "" while it was never committed. threads, interpreters, cpus:
-    how it runs best here, as its trial measured (agent/runtime/engine.py, Tuning).
+    evidence: what its commit rests on: full, low, first; "" while it was never committed. healthy_s, answers: how long
+    it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
+    of equal answers to distinct inputs seen of the release before it. threads, interpreters, cpus: how it runs best
+    here, as its trial measured (agent/runtime/engine.py, Tuning).
     """
 
     release: int
@@ -35,6 +43,10 @@ class Slot:
     threads: int = 0
     interpreters: int = 0
     cpus: int = 0
+    attempt: int = 0
+    healthy_s: int = 0
+    answers: int = 0
+    baseline_constant: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,9 @@ class Update:
     """The update that runs, and the state it is in (agent/updater/machine.py). Durable facts only.
 
     `loads_left` counts down before each load of the trial, `power_cuts` counts the loads after which another boot
-    came: pulling the plug must not condemn a model. `healthy_s` adds up over restarts.
+    came: pulling the plug must not condemn a model. `spent_s` is the time that counts against the deadline of each
+    state, over restarts. `since` is when the present state began, seconds since 1970, for people. `window` is of the
+    wish, `local`: a person at the device wished for it, not the fleet server.
     """
 
     release: int
@@ -69,9 +83,16 @@ class Update:
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
-    healthy_s: int = 0
-    answers: int = 0
-    baseline_constant: int = 0  # longest run of equal answers to distinct inputs seen of the baseline
+    baseline_constant: int = 0  # for the slot
+    window: str = ""
+    local: bool = False
+    since: int = 0
+    spent_s: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def wish(self) -> str:
+        """What the writes of this record are counted for: a generation, or one local wish."""
+        return f"local {self.bundle[:16]} {self.attempt}" if self.local else str(self.generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,7 @@ class SlotRecord:
 
     active: "a", "b" or "" (nothing is served). stage: "none", "committed" or "trial"; in a trial the other slot is the
     baseline; "local", which is never written: a file that nobody signed (agent/runtime/host/local.py). floor: oldest
-    release that may still be installed.
+    release that may still be installed. writes: how often this record was written for the wish `written_for`.
     """
 
     model: str
@@ -93,6 +114,8 @@ class SlotRecord:
     last: Ending | None = None
     blocked: tuple[Blocked, ...] = ()
     removing: bool = False
+    writes: int = 0
+    written_for: str = ""
 
     @property
     def serves(self) -> Slot | None:
@@ -168,12 +191,17 @@ def clip(text: str, size_bytes: int) -> str:
 
 
 def _parse(value: dict[str, Any], path: Path) -> SlotRecord:
+    """Fields that this version does not know are left out: floor and blocklist must outlast a change of versions."""
     try:
         for name in ("a", "b"):
-            value[name] = value[name] and Slot(**value[name])
-        value["update"] = value["update"] and Update(**value["update"])
-        value["last"] = value["last"] and Ending(**value["last"])
-        value["blocked"] = tuple(Blocked(**entry) for entry in value["blocked"])
-        return SlotRecord(**value)
-    except (KeyError, TypeError) as error:
+            value[name] = value[name] and _known(Slot, value[name])
+        value["update"] = value["update"] and _known(Update, value["update"])
+        value["last"] = value["last"] and _known(Ending, value["last"])
+        value["blocked"] = tuple(_known(Blocked, entry) for entry in value["blocked"])
+        return _known(SlotRecord, value)
+    except (KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path}: a slot record that cannot be read: {error!r}") from error
+
+
+def _known(cls: type[T], value: dict[str, Any]) -> T:
+    return cls(**{name: item for name, item in value.items() if name in cls.__dataclass_fields__})

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from agent.slots import Blocked, Slot, SlotRecord, Update
+from agent.slots import MAX_WINDOW, Blocked, Slot, SlotRecord, Update, clip
 from littoral.wire.messages import Ending, Want
 
 MAX_POWER_CUTS = 10
+MAX_WRITES = 500  # of a slot record for one wish. A good update takes about 20; beyond this only the flash pays
+WATCHED = ("first", "low")  # evidence with which a committed release goes on being watched
 
 
 class State(StrEnum):
@@ -121,7 +123,8 @@ RESUME: dict[State, State] = {
     State.STUCK: State.STUCK,
 }
 
-_UNTRIED = (State.PLAN, State.FETCH, State.STAGE, State.SELF_TEST, State.READY)
+UNTRIED = (State.PLAN, State.FETCH, State.STAGE, State.SELF_TEST, State.READY)
+ON_TRIAL = (State.ACTIVATE, State.PROBATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,10 @@ def is_repair(record: SlotRecord) -> bool:
     return committed and update is not None and serves is not None and serves.bundle == update.bundle
 
 
-def begin(record: SlotRecord, want: Want, generation: int, trial_loads: int) -> SlotRecord:
-    """The record with an update to `want` in its first state. Only from idle or stuck."""
+def begin(
+    record: SlotRecord, want: Want, generation: int, trial_loads: int, local: bool = False, at: int = 0
+) -> SlotRecord:
+    """The record with an update to `want` in its first state, as of `at`. Only from idle or stuck."""
     if state_of(record) not in (State.IDLE, State.STUCK):
         raise RuntimeError(f"{record.model}: an update is running already")
     update = Update(
@@ -167,8 +172,22 @@ def begin(record: SlotRecord, want: Want, generation: int, trial_loads: int) -> 
         state=State.PLAN,
         urgent=want.urgent,
         loads_left=trial_loads,
+        window=clip(want.window, MAX_WINDOW),
+        local=local,
+        since=at,
     )
     return replace(record, update=update)
+
+
+def rewish(record: SlotRecord, want: Want, generation: int, local: bool) -> SlotRecord:
+    """The record with what `want` says anew of the release that is on its way; the same where that is nothing."""
+    update = record.update
+    assert update is not None
+    window = clip(want.window, MAX_WINDOW)
+    if (want.urgent, window, local) == (update.urgent, update.window, update.local):
+        return record
+    anew = replace(update, urgent=want.urgent, window=window, generation=generation, local=local)
+    return replace(record, update=anew)
 
 
 def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
@@ -181,7 +200,7 @@ def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
     result = _out_of_loads(record, state, result)
     after = NEXT[state, result.outcome]
     if after is State.SELF_TEST and is_repair(record):
-        return _enter(record, State.COMMIT)  # it was tried and trusted; only its files had to come again
+        return _enter(record, State.COMMIT, moment)  # it was tried and trusted; only its files had to come again
     if after is State.ACTIVATE:
         return _activate(record, moment)
     if after is State.COMMIT and state is not State.COMMIT:
@@ -189,9 +208,11 @@ def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
     if after is State.ROLLBACK and state is not State.ROLLBACK:
         return _roll_back(record, result, moment)
     if after is State.IDLE:
-        ended = _end_untried(record, result, moment) if state in _UNTRIED else record
+        ended = record
+        if state in UNTRIED and not is_repair(record):  # how a repair ends says nothing of the release
+            ended = _end_untried(record, result, moment)
         return replace(ended, update=None)
-    return _enter(record, after)
+    return _enter(record, after, moment)
 
 
 def resume(record: SlotRecord, moment: Moment) -> SlotRecord:
@@ -201,12 +222,43 @@ def resume(record: SlotRecord, moment: Moment) -> SlotRecord:
     after = RESUME[State(record.update.state)]
     if after is State.ACTIVATE:
         return advance(record, Result(Outcome.AGAIN), moment)
-    return _enter(record, after)
+    return record if after is State(record.update.state) else _enter(record, after, moment)
 
 
-def _enter(record: SlotRecord, state: State) -> SlotRecord:
-    assert record.update is not None
-    return replace(record, update=replace(record.update, state=state))
+def writes_left(record: SlotRecord, wish: str) -> int:
+    """How often the record may still be written for this wish."""
+    return MAX_WRITES - (record.writes if record.written_for == wish else 0)
+
+
+def written(record: SlotRecord) -> SlotRecord:
+    """`record` as it is written, with this write counted."""
+    wish = record.written_for if record.update is None else record.update.wish
+    return replace(record, written_for=wish, writes=1 + (record.writes if record.written_for == wish else 0))
+
+
+def confirm(record: SlotRecord) -> SlotRecord:
+    """The record of a committed release whose continued watch has seen enough."""
+    assert record.serves is not None
+    return record.with_slot(record.active, replace(record.serves, evidence="full"))
+
+
+def revert(record: SlotRecord, result: Result, moment: Moment, generation: int) -> SlotRecord:
+    """Gives up a committed release that the continued watch found bad, in one record: back to what it replaced if
+    that is still there, else to nothing. An update that is on its way begins anew afterwards.
+    """
+    slot = record.serves
+    if record.stage != "committed" or slot is None:
+        raise RuntimeError(f"{record.model}: nothing is committed that could be given up")
+    update = Update(slot.release, slot.bundle, slot.attempt or 1, generation, State.IDLE)
+    return _roll_back(replace(record, update=update), result, moment)
+
+
+def _enter(record: SlotRecord, state: State, moment: Moment) -> SlotRecord:
+    """A state that is entered from itself has its whole time again."""
+    update = record.update
+    assert update is not None
+    spent = {name: s for name, s in update.spent_s.items() if not name == state == update.state}
+    return replace(record, update=replace(update, state=state, since=moment.at, spent_s=spent))
 
 
 def _out_of_loads(record: SlotRecord, state: State, result: Result) -> Result:
@@ -233,6 +285,7 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
         loads_left=update.loads_left - (0 if power_cut else 1),
         power_cuts=update.power_cuts + power_cut,
         boot=moment.boot,
+        since=moment.at,
     )
     if record.stage == "trial":
         return replace(record, update=update)
@@ -244,6 +297,8 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
         threads=update.threads,
         interpreters=update.interpreters,
         cpus=update.cpus,
+        attempt=update.attempt,
+        baseline_constant=update.baseline_constant,
     )
     spare = record.spare
     return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)
@@ -258,31 +313,39 @@ def _commit(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
         stage="committed",
         floor=max(record.floor, update.floor),
         last=_ending(update, "committed", result, moment),
-        update=replace(update, state=State.COMMIT),
+        update=replace(update, state=State.COMMIT, since=moment.at),
     )
 
 
 def _roll_back(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
-    """Back to the baseline, or to nothing where this was the first release; blocklists in the same write."""
+    """Back to the baseline, or to nothing where there is none; blocklists in the same write."""
     update = record.update
     assert update is not None
-    back = record.other is not None
+    back = _falls_back(record)
     record = _with_verdict(record, result)
     outcome = {
         Outcome.BAD: "rolled-back" if back else "failed",
         Outcome.REFUSED: "refused",
         Outcome.SUPERSEDED: "cancelled",
-        Outcome.EXPIRED: "rolled-back" if back else "failed",
+        Outcome.EXPIRED: "refused",
     }[result.outcome]
-    trial = record.active
-    active = {"a": "b", "b": "a"}[trial] if back else ""
     return replace(
-        record if back else record.with_slot(trial, None),
-        active=active,
+        record if back else replace(record, a=None, b=None),  # what failed, and what may lie beside it
+        active={"a": "b", "b": "a"}[record.active] if back else "",
         stage="committed" if back else "none",
         last=_ending(update, outcome, result, moment),
-        update=replace(update, state=State.ROLLBACK),
+        update=replace(update, state=State.ROLLBACK, since=moment.at),
     )
+
+
+def _falls_back(record: SlotRecord) -> bool:
+    """Whether the other slot holds what a rollback may serve. Beside a trial that is the baseline; beside a committed
+    release it may be a trial that failed since.
+    """
+    other = record.other
+    if other is None or record.stage == "trial":
+        return other is not None
+    return bool(other.evidence) and all(entry.bundle != other.bundle for entry in record.blocked)
 
 
 def _end_untried(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
@@ -291,7 +354,7 @@ def _end_untried(record: SlotRecord, result: Result, moment: Moment) -> SlotReco
         Outcome.BAD: "failed",
         Outcome.REFUSED: "blocked" if result.code == "blocklisted" else "refused",
         Outcome.SUPERSEDED: "superseded",
-        Outcome.EXPIRED: "failed",
+        Outcome.EXPIRED: "refused",  # that something took too long proves nothing of the release
     }[result.outcome]
     return replace(_with_verdict(record, result), last=_ending(record.update, outcome, result, moment))
 
@@ -306,7 +369,7 @@ def _ending(update: Update, outcome: str, result: Result, moment: Moment) -> End
     return Ending(
         release=update.release,
         bundle=update.bundle,
-        attempt=update.attempt,
+        attempt=0 if update.local else update.attempt,  # it says nothing of any rollout
         outcome=outcome,
         code=result.code,
         reason=result.reason,

@@ -4,15 +4,15 @@ A step does its part bit by bit and ends with a Result. None blocks, and none kn
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent import control
 from agent.config import Config
 from agent.slots import SlotRecord
-from agent.updater.fetch import Source
-from agent.updater.machine import Result
+from agent.source import Source
+from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Planner
 from agent.updater.voucher import Voucher
 from littoral.bundle.manifest import Manifest
@@ -67,19 +67,33 @@ class CanaryResult(Protocol):
 
 @dataclass(slots=True)
 class Rooms:
-    """What an update needs from the rest of the agent. tell(kind, model, release, text, facts) reports a milestone."""
+    """What an update needs from the rest of the agent.
+
+    known_time: seconds since 1970 that surely passed; wall: what the system's clock says. safe: whether the agent is in
+    safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
+    can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
+    this device wished for.
+    """
 
     config: Config
     architecture: str
     planner: Planner
     source: Source
+    folder: Source
     voucher: Voucher
     canary: Canary
     judge: Callable[[Manifest, int], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]
+    wall: Callable[[], float]
+    safe: Callable[[], bool]
     may_activate: Callable[[str], bool]
     tell: Callable[[str, str, int, str, dict[str, Any]], None]
+    make_room: Callable[[str, Manifest, Callable[[], bool]], None] = lambda model, wanted, fits: None
+
+    def at_the_folder(self) -> "Rooms":
+        """The same for an update out of the folder: there is no network to wait for."""
+        return replace(self, source=self.folder, online=lambda: True)
 
 
 @dataclass(slots=True)
@@ -93,9 +107,12 @@ class Work:
 
 
 class Step:
-    """Base of all steps. `detail` and `code` say why it waits; `deadline_s` is how long it may take."""
+    """Base of all steps. `detail` and `code` say why it waits. `deadline_s` is how long it may take, over restarts;
+    while what it `needs` is away (the network, the runtime) that time does not run.
+    """
 
     deadline_s = DAY_S
+    needs = ""
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         assert record.update is not None
@@ -111,6 +128,18 @@ class Step:
         """Goes on; a Result once it has ended."""
         raise NotImplementedError
 
+    def waits_for(self) -> str:
+        """What it waits for that may take any time, so that its deadline does not run; "" while it runs."""
+        if self.needs == "runtime" and not self.rooms.voucher.connected:
+            return "waiting for the runtime"
+        if self.needs == "network" and not self.rooms.online():
+            return "waiting for the network"
+        return ""
+
+    def expired(self) -> Result:
+        """How it ends at its deadline."""
+        return Result(Outcome.EXPIRED, "deadline", f"{self.update.state} took over {self.deadline_s:.0f} s")
+
     def notice(self, message: control.Message, now: float) -> None:
         """The runtime said something about this model."""
 
@@ -121,7 +150,7 @@ class Step:
         """The source delivered `name`."""
 
     def remember(self) -> dict[str, Any]:
-        """Fields of Update worth a durable write of their own now; mostly none."""
+        """Fields of the active slot worth a durable write of their own now; mostly none."""
         return {}
 
     def progress(self) -> tuple[int, int]:

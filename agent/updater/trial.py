@@ -2,22 +2,21 @@
 
 from typing import Any
 
-from agent import control, fsio
+from agent import control
 from agent.slots import SlotRecord
-from agent.updater import staging
 from agent.updater.machine import Outcome, Result
-from agent.updater.steps import DAY_S, CanaryResult, Rooms, Step, Work
-from littoral import errors
+from agent.updater.steps import CanaryResult, Rooms, Step, Work
+from agent.updater.watch import PROVEN, Watch
 
 APPLY_TIMEOUT_S = 120.0
-# What a load can end in that is the release's own fault; want of memory, a slow device or a bad disk are not.
 MEASURED = ("memory_bytes", "threads", "interpreters", "cpus")  # by the self-test, for the slot
-PROVEN = frozenset({errors.ModelLoadError.code, "crashed"})
 
 
 class SelfTestStep(Step):
     """The runtime loads it in a trial child, which tests it under limits."""
 
+    deadline_s = 3_600.0
+    needs = "runtime"
     _number = 0
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
@@ -31,10 +30,8 @@ class SelfTestStep(Step):
         voucher = self.rooms.voucher
         if self._answer is not None:
             return self._weigh(self._answer)
-        if not voucher.connected:
-            self.detail = "waiting for the runtime"
-        elif self._asked_on != voucher.connections:
-            self.detail = ""
+        self.detail = self.waits_for()
+        if voucher.connected and self._asked_on != voucher.connections:
             self._asked_on = voucher.connections
             voucher.send(control.Try(self._id, self.record.model, self.update.bundle))
         return None
@@ -54,25 +51,11 @@ class SelfTestStep(Step):
         return Result(Outcome.DONE, learned={name: tried.facts.get(name, 0) for name in MEASURED})
 
 
-class ReadyStep(Step):
-    """Waits for its turn: one model of a device is in probation at a time."""
-
-    deadline_s = 7 * DAY_S
-
-    def poll(self, now: float) -> Result | None:
-        if not self.rooms.voucher.connected:
-            self.detail = "waiting for the runtime"
-            return None
-        if not self.rooms.may_activate(self.record.model):
-            self.detail = "another model is in probation"
-            return None
-        return Result(Outcome.DONE)
-
-
 class ActivateStep(Step):
     """Tells the runtime to switch; the record has named the trial already."""
 
     deadline_s = 2 * APPLY_TIMEOUT_S
+    needs = "runtime"
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
@@ -81,6 +64,7 @@ class ActivateStep(Step):
 
     def poll(self, now: float) -> Result | None:
         voucher = self.rooms.voucher
+        self.detail = self.waits_for()
         if self._result is None and voucher.connected and self._asked_on != voucher.connections:
             self._asked_on = self.work.vouched_on = voucher.connections
             voucher.send(control.Apply(self.record.model, handover=self._was_too_much()))
@@ -105,55 +89,43 @@ class ActivateStep(Step):
 class ProbationStep(Step):
     """The trial answers everyone and is watched. A first release needs one answer of the canary and no more."""
 
+    needs = "runtime"
+
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
+        assert record.serves is not None
         self.deadline_s = rooms.config.probation.longest_s
-        self._manifest = staging.manifest_of(rooms.config.state, self.update.bundle)
-        self._judge = rooms.judge(self._manifest, self.update.baseline_constant)
-        self._healthy_s = float(self.update.healthy_s)
-        self._counted_at = now
-        self._remembered_s = self._healthy_s
-        self._canary_ok = False
+        self._watch = Watch(rooms, record.model, record.serves, now)
         self._result: Result | None = None
-        folder = rooms.config.state / "releases" / self.update.bundle / "golden"
-        rooms.canary.watch(record.model, self.update.release, folder if fsio.exists(folder) else None)
 
     def poll(self, now: float) -> Result | None:
         self._adopt()
-        self._count(now)
-        verdict = self._judge.verdict(now)
-        if verdict is not None and self._result is None:
-            self._result = Result(Outcome.BAD, verdict.code, verdict.reason, facts=dict(verdict.facts))
-        return self._result or self._trusted()
+        bad = self._watch.poll(now)
+        self.detail = self.waits_for() or self._watch.detail
+        return self._result or bad or self._trusted()
+
+    def expired(self) -> Result:
+        """Too few answers are no fault; a trial that was not even well for long enough is not trusted."""
+        if self._watch.healthy_for_long:
+            return Result(Outcome.EXPIRED, evidence="low", facts=self._watch.facts())
+        reason = f"it was not well for long enough in {self.deadline_s:.0f} s: {self._watch.detail}"
+        return Result(Outcome.REFUSED, "unproven", reason, facts=self._watch.facts())
 
     def notice(self, message: control.Message, now: float) -> None:
-        bundle = self.update.bundle
-        if isinstance(message, control.Counters) and message.bundle == bundle:
-            self._judge.counters(message, now)
-        elif isinstance(message, control.Died) and message.bundle == bundle:
-            self._judge.died(message, now)
-            if message.memory:
-                self._result = _death(message)
+        self._watch.notice(message, now)
+        if isinstance(message, control.Died) and message.memory and message.bundle == self.update.bundle:
+            self._result = _death(message)
         elif isinstance(message, control.Died) and message.memory:
             self._result = Result(Outcome.REFUSED, "resources", "the baseline was killed for want of memory")
 
     def canary(self, result: CanaryResult, now: float) -> None:
-        self._canary_ok = result.ok
-        self._judge.canary(result.ok, result.code, result.text, now)
+        self._watch.canary(result, now)
 
     def remember(self) -> dict[str, Any]:
-        step = max(self.rooms.config.probation.healthy_s / 8, 2.0)
-        if self._healthy_s - self._remembered_s < step:
-            return {}
-        self._remembered_s = self._healthy_s
-        return {"healthy_s": int(self._healthy_s), "answers": self._answers}
+        return self._watch.news()
 
     def close(self) -> None:
-        self.rooms.canary.unwatch(self.record.model)
-
-    @property
-    def _answers(self) -> int:
-        return self.update.answers + self._judge.answers
+        self._watch.stop_asking()
 
     def _adopt(self) -> None:
         """Vouches anew after any break. A trial that is loaded no more must be loaded again, which costs a load."""
@@ -167,29 +139,18 @@ class ProbationStep(Step):
         else:
             self._result = Result(Outcome.AGAIN)
 
-    def _count(self, now: float) -> None:
-        """Healthy time passes only while the trial is vouched for and known to be well."""
-        if self.rooms.voucher.connected and self._judge.healthy(now):
-            self._healthy_s += now - self._counted_at
-        self._counted_at = now
-        settings = self.rooms.config.probation
-        self.detail = (
-            f"{self._healthy_s:.0f} of {settings.healthy_s:.0f} s healthy, "
-            f"{self._answers} of {settings.answers} answers"
-        )
-
     def _trusted(self) -> Result | None:
-        settings = self.rooms.config.probation
-        facts = {"healthy_s": int(self._healthy_s), "answers": self._answers}
-        if self.record.other is None and self._canary_ok:
+        if self._watch.enough:
+            return Result(Outcome.DONE, evidence="full", facts=self._watch.facts())
+        if self.record.other is None and self._watch.canary_ok:
             return Result(Outcome.DONE, evidence="first")
-        if self._healthy_s >= settings.healthy_s and self._answers >= settings.answers:
-            return Result(Outcome.DONE, evidence="full", facts=facts)
         return None
 
 
 class CommitStep(Step):
     """Tells the runtime that the trial is a trial no more."""
+
+    needs = "runtime"
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
@@ -198,6 +159,7 @@ class CommitStep(Step):
 
     def poll(self, now: float) -> Result | None:
         voucher = self.rooms.voucher
+        self.detail = self.waits_for()
         if voucher.connected and self._asked_on != voucher.connections:
             self._asked_on = voucher.connections
             voucher.send(control.Apply(self.record.model))
@@ -214,6 +176,7 @@ class RollbackStep(Step):
     """Has the runtime serve the baseline, or nothing where there is none."""
 
     deadline_s = APPLY_TIMEOUT_S
+    needs = "runtime"  # alone it serves the baseline anyway
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
@@ -222,9 +185,8 @@ class RollbackStep(Step):
 
     def poll(self, now: float) -> Result | None:
         voucher, model = self.rooms.voucher, self.record.model
-        if not voucher.connected:
-            self.started_at = now  # without the runtime no deadline runs: alone it serves the baseline anyway
-        elif self._asked_on != voucher.connections:
+        self.detail = self.waits_for()
+        if voucher.connected and self._asked_on != voucher.connections:
             self._asked_on = voucher.connections
             voucher.send(control.Apply(model) if self.record.serves else control.Unload(model))
         return self._result
@@ -241,10 +203,13 @@ class RollbackStep(Step):
 class StuckStep(RollbackStep):
     """A baseline exists and cannot be served: asks again each minute, for ever, and takes any newer wish."""
 
-    deadline_s = 10 * 365 * DAY_S
     _again_s = 60.0
 
+    def waits_for(self) -> str:
+        return super().waits_for() or "the baseline cannot be served; it is tried again each minute"
+
     def poll(self, now: float) -> Result | None:
+        self.detail = self.waits_for()
         if self._result is not None and self._result.outcome is Outcome.DONE:
             return self._result
         if now - self.started_at >= self._again_s:

@@ -1,6 +1,7 @@
 """The agent's end of control.sock: asks the runtime, and vouches for trials by being connected.
 
-It never blocks. What the runtime last said it serves is kept in `serving` while the connection lasts.
+It never blocks. What the runtime last said it serves, and how many leases are held on it, is kept in `serving` and
+`leases` while the connection lasts.
 """
 
 import errno
@@ -19,6 +20,7 @@ class Voucher:
         self.path = path
         self.greeting: control.Greeting | None = None
         self.serving: dict[str, control.Serving] = {}
+        self.leases: dict[str, int] = {}
         self.connections = 0  # how often a connection was made: a step compares it to see a break
         self._socket: socket.socket | None = None
         self._reader = control.Reader()
@@ -70,6 +72,7 @@ class Voucher:
         self._socket = None
         self.greeting = None
         self.serving = {}
+        self.leases = {}
         self._reader = control.Reader()
         self._unsent.clear()
 
@@ -100,3 +103,5 @@ class Voucher:
             self.greeting = message
         elif isinstance(message, control.Serving):
             self.serving[message.model] = message
+        elif isinstance(message, control.Leases):
+            self.leases[message.model] = message.held

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import cli, slots
+from agent import cli, slots, status
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from littoral import client
 from littoral.client import info
@@ -38,6 +38,7 @@ def test_status_says_what_is_served_and_what_is_on_its_way(config: str, capsys: 
     assert "release 2 (2.0) is served, committed with evidence full" in text
     assert "update to release 4, attempt 1: fetch" in text
     assert "the runtime does not answer" in text
+    assert "the agent does not answer" in text
 
 
 def test_explain_gives_the_reason_with_its_numbers(config: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,3 +103,21 @@ def test_status_names_the_engine_and_why_it_is_not_the_one_it_should_be(
     assert "engine litert 2.3.0 (Interpreter: its self-test failed); slower than it should be: it is hot" in out
     assert cli.main(["status", "--config", config, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runtime"] == told
+
+
+def test_status_and_explain_say_what_only_the_agent_knows(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"detail": "waiting for the network", "code": "", "left_s": None, "fetched_bytes": 3, "total_bytes": 9}
+    told = {"warnings": ["it is hot"], "models": {"cats": {**now, "watch": ""}}}
+    monkeypatch.setattr(status, "ask", lambda state: told)
+    assert cli.main(["status", "--config", config]) == 0
+    text = capsys.readouterr().out
+    assert "warning: it is hot" in text
+    assert "    waiting for the network\n    3 of 9 bytes are here\n" in text
+    assert cli.main(["explain", "cats", "--config", config]) == 0
+    assert "  waiting for the network\n  3 of 9 bytes are here\n" in capsys.readouterr().out
+    assert cli.main(["status", "--config", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["agent"] == told
+    assert cli.main(["explain", "cats", "--config", config, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["now"]["fetched_bytes"] == 3

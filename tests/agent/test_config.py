@@ -42,6 +42,8 @@ def test_settings_replace_defaults(tmp_path: Path) -> None:
         "[runtime]\nsocket_mode = ''",
         "[runtime]\nsocket_mode = '-660'",
         "[broker]\ntls = 1",
+        "[updates]\nwindows = 'sun 02:00-05:00'",
+        "[updates]\nwindows = ['sun 02:00-05:00', 'whenever']",
         "probation = 3",
         "not toml",
     ],
@@ -49,6 +51,11 @@ def test_settings_replace_defaults(tmp_path: Path) -> None:
 def test_an_unknown_or_mistyped_setting_is_a_named_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
         read(tmp_path, text)
+
+
+def test_windows_are_read_as_they_are_written(tmp_path: Path) -> None:
+    found = read(tmp_path, "[updates]\nwindows = ['mon-fri 02:00-05:00', 'sun 00:00-24:00']\n")
+    assert found.updates.windows == ("mon-fri 02:00-05:00", "sun 00:00-24:00")
 
 
 def test_a_bad_device_name_is_a_named_error(tmp_path: Path) -> None:

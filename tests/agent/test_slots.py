@@ -6,6 +6,7 @@ import pytest
 
 from agent import record, slots
 from agent.slots import Blocked, Slot, SlotRecord, Update
+from agent.updater.machine import State
 from littoral.errors import RecordError
 from littoral.wire.messages import Ending
 
@@ -41,8 +42,8 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     facts = {f"a-number-of-name-{n}": 2**53 for n in range(16)}
     value = SlotRecord(
         "m" * 63,
-        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64),
-        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64),
+        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
+        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
         active="a",
         stage="committed",
         floor=2**53,
@@ -55,8 +56,15 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
             threads=64,
             interpreters=64,
             cpus=2**64,
+            baseline_constant=2**53,
+            window="w" * slots.MAX_WINDOW,
+            local=True,
+            since=2**40,
+            spent_s={state.value: 10**6 for state in State},
         ),
         last=Ending(2**53, "b" * 64, 999, "rolled-back", "golden-mismatch", "r" * 500, facts, 2**40),
+        writes=999,
+        written_for=f"local {'b' * 16} 999",
     )
     for number in range(20):
         value = value.with_blocked(Blocked(f"{number:064d}", 999, "golden-mismatch"))
@@ -95,6 +103,19 @@ def test_a_record_from_before_slots_were_tuned_is_read(path: Path) -> None:
     value = slots.read(path)
     assert value is not None
     assert value.a == A
+
+
+def test_a_record_of_a_newer_version_keeps_what_this_one_knows(path: Path) -> None:
+    slots.write(
+        path, SlotRecord("cats", a=A, active="a", stage="committed", floor=3, blocked=(Blocked("c" * 64, 1, "late"),))
+    )
+    found = record.read(path)
+    assert found is not None
+    found[1]["colour"] = found[1]["a"]["colour"] = found[1]["blocked"][0]["colour"] = "blue"
+    record.write(path, found[1])
+    value = slots.read(path)
+    assert value is not None
+    assert (value.a, value.floor, value.blocked) == (A, 3, (Blocked("c" * 64, 1, "late"),))
 
 
 def test_a_record_of_another_form_is_a_named_error(path: Path) -> None:

@@ -5,9 +5,10 @@ from itertools import product
 
 import pytest
 
-from agent.slots import Slot, SlotRecord
+from agent.slots import Blocked, Slot, SlotRecord
 from agent.updater.machine import (
     MAX_POWER_CUTS,
+    MAX_WRITES,
     NEXT,
     RESUME,
     Moment,
@@ -16,8 +17,13 @@ from agent.updater.machine import (
     State,
     advance,
     begin,
+    confirm,
     resume,
+    revert,
+    rewish,
     state_of,
+    writes_left,
+    written,
 )
 from littoral.wire.messages import Want
 
@@ -169,3 +175,114 @@ def test_a_repair_of_what_is_committed_needs_no_trial() -> None:
     assert state_of(record) is State.COMMIT
     record = advance(record, Result(Outcome.DONE), NOW)
     assert record == served()
+
+
+def test_how_a_repair_ends_says_nothing_of_the_release() -> None:
+    record = begin(served(), Want(OLD.release, OLD.bundle), 7, trial_loads=0)
+    for outcome in (Outcome.BAD, Outcome.REFUSED, Outcome.EXPIRED):
+        assert advance(record, Result(outcome, "why"), NOW) == served()
+
+
+# --- time in a state ----------------------------------------------------------------------------------------------
+
+
+def spent(record: SlotRecord) -> dict[str, int]:
+    assert record.update is not None
+    return record.update.spent_s
+
+
+def with_spent(record: SlotRecord, **spent_s: int) -> SlotRecord:
+    assert record.update is not None
+    return replace(record, update=replace(record.update, spent_s=spent_s))
+
+
+def test_the_time_in_each_state_is_kept_for_the_whole_update() -> None:
+    record = with_spent(in_state(State.FETCH), fetch=500)
+    record = resume(record, LATER)
+    assert state_of(record) is State.PLAN
+    record = advance(record, Result(Outcome.DONE), LATER)
+    assert (state_of(record), spent(record)) == (State.FETCH, {"fetch": 500})
+
+
+def test_a_state_that_is_entered_anew_at_its_deadline_has_its_whole_time_again() -> None:
+    record = with_spent(in_state(State.COMMIT), commit=90_000, probation=5)
+    record = advance(record, Result(Outcome.EXPIRED), NOW)
+    assert (state_of(record), spent(record)) == (State.COMMIT, {"probation": 5})
+
+
+def test_a_state_says_since_when() -> None:
+    for state in set(State) - {State.IDLE, State.PLAN}:
+        update = in_state(state).update
+        assert update is not None
+        assert update.since == NOW.at
+    begun = begin(served(), NEW, 7, 3, at=77).update
+    assert begun is not None
+    assert begun.since == 77
+
+
+def test_what_took_too_long_is_refused_and_not_condemned() -> None:
+    for state in (State.PLAN, State.FETCH, State.SELF_TEST, State.READY, State.ACTIVATE):
+        record = advance(in_state(state), Result(Outcome.EXPIRED, "deadline"), NOW)
+        assert record.last is not None
+        assert (record.last.outcome, record.blocked) == ("refused", ())
+
+
+# --- writes, and what is wished -----------------------------------------------------------------------------------
+
+
+def test_writes_are_counted_for_each_wish() -> None:
+    record = begin(served(), NEW, 7, 3)
+    for _ in range(4):
+        record = written(record)
+    assert (writes_left(record, "7"), writes_left(record, "8")) == (MAX_WRITES - 4, MAX_WRITES)
+    ended = written(advance(record, Result(Outcome.REFUSED), NOW))
+    assert writes_left(ended, "7") == MAX_WRITES - 5
+    assert written(begin(ended, NEW, 8, 3)).writes == 1
+
+
+def test_writes_for_a_local_wish_are_counted_apart() -> None:
+    record = written(begin(served(), NEW, 7, 3, local=True))
+    assert writes_left(record, "7") == MAX_WRITES
+    other = begin(replace(record, update=None), Want(3, "c" * 64), 7, 3, local=True)
+    assert written(other).writes == 1
+
+
+def test_a_newer_wish_for_the_same_release_changes_when_and_not_what() -> None:
+    record = in_state(State.FETCH)
+    assert rewish(record, NEW, 9, local=False) == record
+    anew = rewish(record, replace(NEW, urgent=True, window="sun 02:00-03:00"), 9, local=False)
+    assert anew.update is not None
+    assert (anew.update.urgent, anew.update.window, anew.update.generation) == (True, "sun 02:00-03:00", 9)
+    assert state_of(anew) is State.FETCH
+
+
+# --- after the commit ---------------------------------------------------------------------------------------------
+
+
+def committed(evidence: str) -> SlotRecord:
+    record = advance(in_state(State.PROBATION), Result(Outcome.DONE, evidence=evidence), NOW)
+    return advance(record, Result(Outcome.DONE), NOW)
+
+
+def test_evidence_becomes_full_and_nothing_else_changes() -> None:
+    record = confirm(committed("low"))
+    assert record == committed("full")
+
+
+def test_a_commit_that_is_given_up_goes_back_and_is_blocklisted_in_one_record() -> None:
+    record = revert(committed("low"), Result(Outcome.BAD, "errors", facts={"bad": 9}), NOW, 7)
+    assert (state_of(record), record.serves, record.stage) == (State.ROLLBACK, OLD, "committed")
+    assert record.blocks(NEW.bundle, NEW.attempt) is not None
+    assert record.last is not None
+    assert (record.last.outcome, record.last.facts) == ("rolled-back", {"bad": 9})
+    assert record.floor == 2
+
+
+@pytest.mark.parametrize("other", [None, Slot(3, "c" * 64, "3"), Slot(4, "d" * 64, "4", evidence="full")])
+def test_a_commit_with_nothing_trusted_beside_it_is_given_up_for_nothing(other: Slot | None) -> None:
+    record = committed("first").with_slot("a", other).with_blocked(Blocked("d" * 64, 1, "late"))
+    record = revert(record, Result(Outcome.BAD, "crashed"), NOW, 7)
+    assert (record.a, record.b, record.active, record.stage) == (None, None, "", "none")
+    assert record.last is not None
+    assert record.last.outcome == "failed"
+    assert state_of(advance(record, Result(Outcome.DONE), NOW)) is State.IDLE

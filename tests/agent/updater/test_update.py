@@ -1,94 +1,19 @@
-"""agent/updater/update.py: whole updates over real records on a real disk, with power cut at every write and step."""
+"""agent/updater/update.py: whole updates over real records on a real disk."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent import control, fsio, record, slots
-from agent.config import Config, Delegate, Probation
-from agent.config import Updates as Settings
-from agent.slots import SlotRecord
-from agent.updater.machine import Moment, State
-from agent.updater.update import REFUSED_AGAIN_S, Updates
+from agent.config import Delegate
+from agent.updater.endings import REFUSED_AGAIN_S
+from agent.updater.machine import State
 from littoral import errors
 from littoral.bundle.manifest import Needs
-from littoral.wire.messages import Desired, Want
-from tests.agent.updater.fakes import FakeCanaryResult, FakeVerdict, Release, World, make_release
-
-
-class PowerCutError(BaseException):
-    """The device stops here. No except clause of the code under test may catch it."""
-
-
-class Device:
-    """One device: its disk stays, agents and runtimes come and go."""
-
-    def __init__(self, state: Path) -> None:
-        settings = Settings(retry_first_s=1, retry_last_s=4, disk_reserve_bytes=0)
-        self.config = Config(state=state, device="farm-1", updates=settings, probation=Probation(10, 5, 1000))
-        self.world = World(state, self.config)
-        self.now = 0.0
-        self.boots = 0
-        self.wanted: dict[str, Want | None] = {}
-        self.before_turn: Callable[[], None] = lambda: None
-        self.updates = self.start()
-
-    def start(self) -> Updates:
-        """A new agent, and a new boot with it."""
-        self.boots += 1
-        self.updates = Updates(self.world.rooms(), Moment(0, f"boot-{self.boots}"))
-        self._want()
-        return self.updates
-
-    def want(self, want: Want | None) -> None:
-        self.wanted["cats"] = want
-        self._want()
-
-    def _want(self) -> None:
-        self.updates.want(Desired("main", "farm-1", 1, "", self.wanted))
-
-    def turn(self, seconds: float = 1.0) -> None:
-        """One round of the agent's loop, with everything that arrives in it."""
-        self.before_turn()
-        self.now += seconds
-        world = self.world
-        for message in [*world.runtime.said]:
-            world.runtime.said.remove(message)
-            self.updates.notice(message, self.now)
-        for model, release in list(world.canary.watched.items()):
-            self.updates.models[model].canary(FakeCanaryResult(model, release), self.now)
-        served = world.runtime.serving.get("cats")
-        if served is not None and served.release:
-            counters = control.Counters("cats", served.release, served.bundle, served.stage, 1, answers=int(self.now))
-            self.updates.notice(counters, self.now)
-        for name in [*world.source.asked]:
-            world.source.asked.remove(name)
-            for update in self.updates.models.values():
-                update.arrived(name, world.source.held[name], self.now)
-        self.updates.tick(self.now, int(self.now))
-
-    def run(self, turns: int = 60) -> None:
-        for _ in range(turns):
-            self.turn()
-
-    @property
-    def record(self) -> SlotRecord:
-        found = slots.read(slots.path_of(self.config.state, "cats"))
-        assert found is not None
-        return found
-
-    @property
-    def state(self) -> State:
-        return self.updates.models["cats"].state
-
-    def until(self, state: State) -> None:
-        for _ in range(200):
-            if "cats" in self.updates.models and self.state is state:
-                return
-            self.turn()
-        raise AssertionError(f"never came to {state}")
+from littoral.wire.messages import Desired
+from tests.agent.updater.fakes import FakeVerdict, Release, make_release
+from tests.agent.updater.running import Device
 
 
 @pytest.fixture
@@ -98,15 +23,11 @@ def device(tmp_path: Path) -> Device:
 
 @pytest.fixture
 def first(device: Device) -> Release:
-    """Release 1, served and committed."""
-    release = device.world.add(make_release(1))
-    device.want(release.want())
-    device.run()
-    assert device.record.stage == "committed"
-    return release
+    return device.install(1)
 
 
-def test_a_first_release_is_committed_after_one_canary_answer(device: Device, first: Release) -> None:
+def test_a_first_release_is_committed_after_one_canary_answer(device: Device) -> None:
+    device.install(1, trusted=False)
     assert device.record.serves is not None
     assert device.record.serves.evidence == "first"
     assert device.world.kinds() == ["update-started", "fetched", "tested", "activated", "committed"]
@@ -223,6 +144,7 @@ def test_a_baseline_that_cannot_be_served_is_stuck_until_it_can(device: Device, 
     [
         (make_release(2, needs=Needs(architectures=("armv7l",))), "incompatible"),
         (make_release(2, needs=Needs(engines=("tflite",))), "incompatible"),
+        (make_release(2, needs=Needs(engines=("tflite", "litert>=2.4"))), "incompatible"),
         (make_release(2, needs=Needs(delegate="edgetpu", cpu="refuse")), "incompatible"),
         (make_release(2, needs=Needs(memory_bytes=10**12)), "no-room"),
         (make_release(2, needs=Needs(disk_bytes=10**15)), "no-room"),
@@ -232,11 +154,13 @@ def test_what_does_not_fit_is_refused_before_a_blob_is_fetched(
     device: Device, first: Release, release: Release, code: str
 ) -> None:
     device.world.add(release)
+    asked = list(device.world.source.wanted)
     device.want(release.want())
     device.run(10)
     found = device.record
     assert found.last is not None
     assert (found.last.outcome, found.last.code) == ("refused", code)
+    assert device.world.source.wanted == asked
     assert list((device.config.state / "partial").glob("*")) == []
 
 
@@ -444,7 +368,7 @@ def test_a_served_release_that_the_disk_spoiled_is_fetched_again(device: Device,
     assert device.updates.models["cats"].warning == ""
     assert device.record.update is None
     assert device.record.serves is not None
-    assert device.record.serves.evidence == "first"
+    assert device.record.serves.evidence == "full"
 
 
 def test_a_baseline_is_repaired_while_what_is_wanted_is_blocked(device: Device, first: Release) -> None:
@@ -483,89 +407,3 @@ def test_a_disk_that_takes_no_new_folder_is_told_and_waited_for(
     assert device.updates.models["cats"].problem == ""
     assert device.record.serves is not None
     assert device.record.serves.release == 2
-
-
-# --- power cut before and after each write, and at each step ------------------------------------------------------
-
-
-def _check_invariants(device: Device, good: Release) -> None:
-    found = slots.read(slots.path_of(device.config.state, "cats"))
-    assert found is not None
-    baseline = found.baseline
-    assert baseline is not None
-    assert (device.config.state / "releases" / baseline.bundle / "model").exists()
-    serves = found.serves
-    assert serves is not None
-    assert found.blocks(serves.bundle, 1) is None
-    serving = device.world.runtime.serving.get("cats")
-    if serving is not None and serving.release:
-        assert found.blocks(serving.bundle, 1) is None or found.update is not None
-
-
-class CutWrite:
-    """record.write until write number `cut_at`, where power is cut before or after it."""
-
-    def __init__(self, cut_at: int, moment: str) -> None:
-        self._left = cut_at
-        self._moment = moment
-        self._write = record.write
-
-    def __call__(self, path: Path, value: dict[str, object]) -> None:
-        self._left -= 1
-        if self._left == -1 and self._moment == "before":
-            raise PowerCutError
-        self._write(path, value)
-        if self._left == -1:
-            raise PowerCutError
-
-
-@pytest.mark.parametrize("verdict", ["good", "bad"])
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_power_cut_at_every_write_ends_as_without_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: str, moment: str
-) -> None:
-    cut_at = 0
-    while True:
-        device = Device(tmp_path / f"{cut_at}")
-        device.config.state.mkdir()
-        first = device.world.add(make_release(1))
-        device.want(first.want())
-        device.run()
-        second = device.world.add(make_release(2, floor=2))
-        if verdict == "bad":
-            device.world.judge.word = FakeVerdict("late", "slow")
-        was_cut = False
-        with monkeypatch.context() as patched:
-            patched.setattr(record, "write", CutWrite(cut_at, moment))
-            device.want(second.want())
-            try:
-                device.run()
-            except PowerCutError:
-                was_cut = True
-        if was_cut:
-            _check_invariants(device, first)
-            device.world.runtime.restart()
-            device.start()
-            device.run()
-        _check_invariants(device, first)
-        serves = device.record.serves
-        assert serves is not None
-        assert serves.bundle == (second if verdict == "good" else first).bundle
-        assert (device.record.blocks(second.bundle, 1) is not None) == (verdict == "bad")
-        assert device.record.floor == (2 if verdict == "good" else 0)
-        if not was_cut:
-            assert cut_at > 8  # every state was written at least once
-            return
-        cut_at += 1
-
-
-def test_power_cut_in_every_turn_never_loses_the_baseline(device: Device, first: Release) -> None:
-    second = device.world.add(make_release(2))
-    device.want(second.want())
-    for turn in range(40):
-        device.turn(0.2)
-        if turn % 2:
-            device.world.runtime.restart()
-            device.start()
-        _check_invariants(device, first)
-    assert device.record.blocks(second.bundle, 1) is None

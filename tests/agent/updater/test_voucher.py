@@ -80,6 +80,21 @@ def test_a_runtime_that_goes_is_noticed_and_found_again(path: Path, runtime: Run
     voucher.close()
 
 
+def test_leases_are_known_while_the_connection_lasts(path: Path, runtime: Runtime) -> None:
+    voucher = Voucher(str(path))
+    voucher.poll()
+    with runtime.accept() as theirs:
+        theirs.sendall(control.encode(GREETING) + control.encode(control.Leases("cats", 2)))
+        until(voucher, lambda: voucher.leases == {"cats": 2})
+        theirs.sendall(control.encode(control.Leases("cats", 0)))
+        until(voucher, lambda: voucher.leases == {"cats": 0})
+        theirs.sendall(control.encode(control.Leases("dogs", 1)))
+        until(voucher, lambda: "dogs" in voucher.leases)
+    until(voucher, lambda: not voucher.connected)
+    assert voucher.leases == {}
+    voucher.close()
+
+
 def test_garbage_closes_the_connection(path: Path, runtime: Runtime) -> None:
     voucher = Voucher(str(path))
     voucher.poll()

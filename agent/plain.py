@@ -1,0 +1,103 @@
+"""What a device is doing, in plain words: from its slot records, and from what the running agent says of itself."""
+
+import time
+from typing import Any
+
+from agent.slots import SlotRecord, Update
+from agent.updater.clock import BUILT_AT
+
+_DOING = {
+    "plan": "it is verified, and what is missing of it is listed",
+    "fetch": "its chunks are fetched",
+    "stage": "it is put in its place on the disk",
+    "self-test": "it is tested in a child process",
+    "ready": "it may be switched to",
+    "activate": "it is switched to",
+    "probation": "it answers everyone, and is watched",
+    "commit": "it is trusted, and the runtime is told",
+    "rollback": "it is given up, and the runtime goes back",
+    "stuck": "it was given up, and what it replaced cannot be served",
+}
+
+
+def sentence(record: SlotRecord) -> str:
+    """What is served of a model, and what is on its way."""
+    serves, update = record.serves, record.update
+    if serves is None:
+        now = "nothing is served"
+    elif record.stage == "trial":
+        baseline = f", release {record.other.release} waits behind it" if record.other else ""
+        now = f"release {serves.release} ({serves.version}) is on trial{baseline}"
+    else:
+        now = f"release {serves.release} ({serves.version}) is served, committed with evidence {serves.evidence}"
+    if record.removing:
+        return f"{now}; it is removed, as nobody wants it here any more"
+    if update is None:
+        return now
+    wished = ", wished for at this device" if update.local else ""
+    return f"{now}; update to release {update.release}, attempt {update.attempt}{wished}: {_doing(update)}"
+
+
+def account(record: SlotRecord, situation: dict[str, Any] | None, at: float) -> list[str]:
+    """Since when, why and until when, a line each. situation: what the agent says of this model, None where it does
+    not run. at: seconds since 1970.
+    """
+    update, lines = record.update, []
+    if update is not None and BUILT_AT <= update.since <= at:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(update.since))
+        lines.append(f"in this state since {began}, for {span(at - update.since)}")
+    if situation is None:
+        if update is not None and record.stage == "trial" and record.serves is not None:
+            seen = f"{record.serves.healthy_s} s healthy and {record.serves.answers} answers"
+            lines.append(f"{seen} when that was last written down")
+        return lines
+    if situation["detail"]:
+        code = f" ({situation['code']})" if situation["code"] else ""
+        lines.append(f"{situation['detail']}{code}")
+    if situation["total_bytes"]:
+        lines.append(f"{situation['fetched_bytes']} of {situation['total_bytes']} bytes are here")
+    if situation["left_s"] is not None:
+        lines.append(f"this may take {span(situation['left_s'])} more, then {_at_deadline(update)}")
+    elif update is not None:
+        lines.append("it may wait for this as long as it takes")
+    if situation["watch"]:
+        lines.append(f"watched on until its evidence is full: {situation['watch']}")
+    return lines
+
+
+def ending(record: SlotRecord) -> list[str]:
+    """How the last update ended, with the numbers behind it, and what must not be tried again."""
+    lines = []
+    if record.last is not None:
+        last = record.last
+        when = "last update" if record.update is None else "the update before that"
+        lines.append(f"{when}: release {last.release}, attempt {last.attempt}: {last.outcome}")
+        if last.reason:
+            lines.append(f"  because: {last.reason} ({last.code})")
+        lines += [f"  {name}: {value}" for name, value in sorted(last.facts.items())]
+    for entry in record.blocked:
+        lines.append(f"blocklisted: bundle {entry.bundle[:16]}, up to attempt {entry.attempt}: {entry.code}")
+    return [*lines, f"floor: {record.floor}"]
+
+
+def span(seconds: float) -> str:
+    """A length of time, to two units."""
+    left, parts = max(round(seconds), 0), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2]) or "0 s"
+
+
+def _doing(update: Update) -> str:
+    return f"{update.state}: {_DOING.get(update.state, update.state)}"
+
+
+def _at_deadline(update: Update | None) -> str:
+    state = "" if update is None else update.state
+    if state == "probation":
+        return "it is committed with evidence low if it was well for long enough, else given up"
+    if state == "rollback":
+        return "the model counts as stuck"
+    return "the runtime is asked again" if state == "commit" else "it is given up, and tried again later"

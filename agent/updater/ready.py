@@ -1,0 +1,73 @@
+"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn.
+
+All of it is decided on the device, with or without a network. The wall clock decides only whether a window is open.
+"""
+
+import time
+
+from agent.slots import SlotRecord
+from agent.updater.clock import BUILT_AT
+from agent.updater.machine import Outcome, Result
+from agent.updater.steps import DAY_S, Rooms, Step, Work
+from littoral import windows
+
+
+class ReadyStep(Step):
+    """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
+    far apart, and how long leases are waited for has a limit of its own.
+
+    Raises WindowError for a wish whose window is none.
+    """
+
+    deadline_s = 7 * DAY_S
+    needs = "runtime"
+
+    def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
+        super().__init__(rooms, record, work, now)
+        texts = (self.update.window,) if self.update.window else rooms.config.updates.windows
+        self._windows = [windows.parse(text) for text in texts]
+        self._leased_since: float | None = None
+
+    def poll(self, now: float) -> Result | None:
+        self.detail = self.waits_for() or self._turn() or self._leases(now)
+        if self.detail:
+            return None
+        if self._leased_since is not None and self._held:
+            hold_s = self.rooms.config.updates.lease_hold_s
+            text = f"apps held leases for over {hold_s:.0f} s; it is switched to all the same"
+            self.rooms.tell("lease-overrun", self.record.model, self.update.release, text, {"held": self._held})
+        return Result(Outcome.DONE)
+
+    def waits_for(self) -> str:
+        return super().waits_for() or self._window_closed()
+
+    @property
+    def _held(self) -> int:
+        return self.rooms.voucher.leases.get(self.record.model, 0)
+
+    def _window_closed(self) -> str:
+        if not self._windows or self.update.urgent:
+            return ""
+        told = "; ".join(window.text for window in self._windows)
+        at = self.rooms.wall()
+        if at < BUILT_AT:
+            return f"this device's clock is wrong, so that it is never in the window {told}"
+        opens_in_s = min(window.opens_in(time.localtime(at)) for window in self._windows)
+        opens = time.strftime("%a %H:%M", time.localtime(at + opens_in_s))
+        return f"outside of the window {told}; it opens {opens}" if opens_in_s else ""
+
+    def _turn(self) -> str:
+        return "" if self.rooms.may_activate(self.record.model) else "another model is in probation"
+
+    def _leases(self, now: float) -> str:
+        """Counted from when nothing else was in the way, so that leases hold it up no longer than they may."""
+        if not self._held or self.update.urgent:
+            self._leased_since = None
+            return ""
+        if self._leased_since is None:
+            self._leased_since = now
+        hold_s = self.rooms.config.updates.lease_hold_s
+        if now - self._leased_since >= hold_s:
+            return ""
+        held = "a lease is held" if self._held == 1 else f"{self._held} leases are held"
+        return f"{held}; that is waited for {hold_s:.0f} s at most"
