@@ -126,6 +126,16 @@ class Link:
         if self.connected:
             self._send_subscribe(chosen)
 
+    def nudge(self, topic: str) -> None:
+        """Subscribes again to `topic`, which is wanted, and wants nothing sent for it.
+
+        mosquitto (2.0.11) writes the retained messages of a SUBSCRIBE at once, and those for which the connection had
+        no room only when it handles the next SUBSCRIBE.
+        """
+        if self.connected:
+            options = SubscribeOptions(self._wanted[topic], retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            self._client.subscribe([(topic, options)])
+
     def unsubscribe(self, topics: Iterable[str]) -> None:
         chosen = list(topics)
         for topic in chosen:

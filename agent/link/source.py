@@ -4,23 +4,17 @@ Names are `meta/<file>` and `chunk/<sha256>`. Nothing is checked against its dig
 are the updater's. A name is absent only where the index of this very connection says so.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from agent.link.events import Connected, Disconnected, Event, Message
+from agent.source import Got, Wanted
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
+NUDGE_S = 0.2  # without an answer; a nudge is some 70 bytes
 MAX_NEED = 500  # digests in one `need`: 67 bytes each, well below the largest message
-
-
-@dataclass(frozen=True, slots=True)
-class Got:
-    """The bytes of what was asked for; None: the server's index does not list it, so it does not exist."""
-
-    name: str
-    data: bytes | None
 
 
 class Subscriber(Protocol):
@@ -30,14 +24,23 @@ class Subscriber(Protocol):
 
     def unsubscribe(self, topics: Iterable[str]) -> None: ...
 
+    def nudge(self, topic: str) -> None: ...
+
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> int | None: ...
 
 
 class MqttSource:
-    """Asks by subscribing, at QoS 0: a lost answer is asked for again anyway, and a kept session repeats none."""
+    """Asks by subscribing, at QoS 0: a lost answer is asked for again anyway, and a kept session repeats none.
 
-    def __init__(self, link: Subscriber, topics: Topics, device: str) -> None:
+    The link is nudged while answers are awaited, so that the broker holds none back.
+    """
+
+    def __init__(
+        self, link: Subscriber, topics: Topics, device: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._link = link
+        self._clock = clock
+        self._nudge_at = 0.0
         self._topics = topics
         self._need = topics.up(device, "need")
         self._asked: dict[str, str] = {}  # topic: name
@@ -46,14 +49,15 @@ class MqttSource:
         self._ours = (f"{topics.prefix}/meta/", f"{topics.prefix}/chunk/")
         link.subscribe([topics.index])
 
-    def ask(self, names: list[str]) -> None:
-        """Wants each of `names` once; what is kept by the broker comes again even if it came before.
+    def ask(self, wanted: Sequence[Wanted]) -> None:
+        """Wants each of these once; what is kept by the broker comes again even if it came before.
 
         Raises ValueError for a name that is neither `meta/<file>` nor `chunk/<sha256>`.
         """
-        chosen = {self._topic(name): name for name in names}
+        chosen = {self._topic(each.name): each.name for each in wanted}
         self._asked.update(chosen)
         self._link.subscribe(chosen, qos=0)
+        self._nudge_at = self._clock() + NUDGE_S
 
     def forget(self, names: list[str]) -> None:
         """Wants `names` no more; nothing is delivered for them any longer."""
@@ -77,6 +81,9 @@ class MqttSource:
     def poll(self) -> list[Got]:
         """What came, or is now known to be absent, of what was asked for; each once."""
         self._find_absent()
+        if self._asked and (self._got or self._clock() >= self._nudge_at):
+            self._link.nudge(self._topics.index)
+            self._nudge_at = self._clock() + NUDGE_S
         got, self._got = self._got, []
         return got
 

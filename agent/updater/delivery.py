@@ -1,12 +1,16 @@
 """The steps that bring a release to the device: plan, fetch, stage. What is served does not change in any of them."""
 
+import hashlib
+
 from agent import fsio
 from agent.slots import MAX_VERSION, SlotRecord, clip
-from agent.updater import staging
+from agent.updater import compatibility, folder, machine, rebuild, staging
 from agent.updater.child_protocol import Request
-from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch
+from agent.updater.compatibility import Here
+from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch, File
 from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Job
+from agent.updater.rebuild import Rebuild
 from agent.updater.steps import DAY_S, Rooms, Step, Work
 from littoral import errors
 from littoral.bundle import manifest as manifests
@@ -15,6 +19,8 @@ from littoral.bundle.manifest import Manifest
 
 class PlanStep(Step):
     """Everything that can say no without a blob."""
+
+    needs = "network"
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
@@ -51,11 +57,15 @@ class PlanStep(Step):
             model=self.record.model,
             release=self.update.release,
             bundle=self.update.bundle,
+            folder=str(config.state / folder.NAME) if self.update.local else "",
+            held=() if self.update.local else tuple(fsio.names(config.state / "blobs")),
         )
 
     def _failed(self, error: errors.LittoralError, now: float) -> Result | None:
         if isinstance(error, errors.ManifestError):
             return Result(Outcome.BAD, error.code, error.cause)
+        if self.update.local:  # what is wrong with a folder does not mend itself
+            return Result(Outcome.REFUSED, error.code, error.cause)
         settings = self.rooms.config.updates
         self.detail, code = error.cause, error.code
         if isinstance(error, errors.DigestError) and self._misses >= WRONG_BEFORE_NEED:
@@ -76,8 +86,8 @@ class PlanStep(Step):
         try:
             staging.drop_damaged(self.rooms.config.state, found, self.update.bundle)
             self._check_floor(found)
-            self._check_device(found)
-            self._check_room(found)
+            compatibility.check(found, self._here())
+            self._check_room(found, lists)
         except errors.LittoralError as error:
             return Result(Outcome.REFUSED, error.code, error.cause)
         self.work.encoded, self.work.manifest, self.work.chunk_lists = encoded, found, lists
@@ -97,57 +107,73 @@ class PlanStep(Step):
                 f"release {found.release} is below {self.record.floor}, the oldest that may be installed here"
             )
 
-    def _check_device(self, found: Manifest) -> None:
-        needs, greeting = found.needs, self.rooms.voucher.greeting
-        if needs.architectures and self.rooms.architecture not in needs.architectures:
-            raise errors.IncompatibleError(
-                f"it is for {', '.join(needs.architectures)}; this device is {self.rooms.architecture}"
-            )
-        engine = greeting.engine.split()[0] if greeting else ""
-        if needs.engines and engine and engine not in needs.engines:
-            raise errors.IncompatibleError(f"it needs the engine {' or '.join(needs.engines)}; here it is {engine}")
-        kinds = {each.kind for each in self.rooms.config.delegates.values()}
-        if needs.delegate and needs.cpu == "refuse" and needs.delegate not in kinds:
-            raise errors.IncompatibleError(f"it needs a {needs.delegate} delegate; none is configured here")
-
-    def _check_room(self, found: Manifest) -> None:
+    def _here(self) -> Here:
         greeting = self.rooms.voucher.greeting
-        if greeting is not None and found.needs.memory_bytes > greeting.budget_bytes:
-            raise errors.NoRoomError(
-                f"it needs {found.needs.memory_bytes} bytes of memory; the budget is {greeting.budget_bytes}"
-            )
+        return Here(
+            architecture=self.rooms.architecture,
+            engine=greeting.engine if greeting else "",
+            budget_bytes=greeting.budget_bytes if greeting else 0,
+            delegates=frozenset(each.kind for each in self.rooms.config.delegates.values()),
+        )
+
+    def _check_room(self, found: Manifest, lists: dict[str, tuple[str, ...]]) -> None:
         state, reserve = self.rooms.config.state, self.rooms.config.updates.disk_reserve_bytes
-        lacking = sum(blob.length for blob in staging.missing_blobs(state, found).values())
-        free = fsio.free_bytes(state)
-        if max(lacking, found.needs.disk_bytes) + reserve > free:
-            raise errors.NoRoomError(f"it needs {lacking} bytes of disk beside a reserve of {reserve}; {free} are free")
+
+        def needed() -> int:
+            taken = rebuild.disk_bytes(state, rebuild.lacking(state, found, lists))
+            return max(taken, found.needs.disk_bytes) + reserve
+
+        def fits() -> bool:
+            return needed() <= fsio.free_bytes(state)
+
+        if not fits():
+            self.rooms.make_room(self.record.model, found, fits)
+        if not fits():
+            raise errors.NoRoomError(
+                f"it needs {needed()} bytes of disk with the reserve of {reserve}; {fsio.free_bytes(state)} are free"
+            )
 
 
 class FetchStep(Step):
-    """Each chunk, checked against its name."""
+    """Each chunk, checked against its name; then blobs rebuilt of deltas, checked against theirs."""
 
     deadline_s = 7 * DAY_S
+    needs = "network"
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
+        self._begins_at = now + self._jitter_s()
         self._fetch: Fetch | None = None
+        self._rebuilds: list[Rebuild] = []
+        self._spoiled: frozenset[str] = frozenset()  # deltas and bases that made nothing of use
         self._full: OSError | None = None
+        self._absent = ""
 
     def poll(self, now: float) -> Result | None:
+        if self._absent:
+            error = errors.BundleError(f"the folder holds no sound {self._absent}: copy or export it again")
+            return Result(Outcome.REFUSED, error.code, error.cause)
         try:
+            if now < self._begins_at and self._fetch is None:
+                self.detail = "waiting for its turn, so that not all devices fetch at once"
+                return None
             if self._fetch is None:
+                self.detail = ""
                 self._fetch = self._open()
             self._fetch.tick(now, self.rooms.online())
+            if self._full is None and self._fetch.complete:
+                return self._rebuild()
         except OSError as error:
             self._full = error
         if self._full is not None:
             return Result(Outcome.REFUSED, errors.NoRoomError.code, f"the disk does not take it: {self._full}")
-        if self._fetch is None or not self._fetch.complete:
-            return None
-        return Result(Outcome.DONE)
+        return None
 
     def arrived(self, name: str, data: bytes | None, now: float) -> None:
-        if self._fetch is None or data is None:
+        if self._fetch is None:
+            return
+        if data is None:  # of a chunk only a folder can be sure of that
+            self._absent = name if self._fetch.lacks(name) else self._absent
             return
         try:
             self._fetch.take(name, data, now)
@@ -164,26 +190,67 @@ class FetchStep(Step):
             return
         self._fetch.close()
         if self._fetch.complete and self._full is None:
-            facts = self._fetch.tally.facts()
-            count = facts["chunks"]
-            text = f"{count} chunk{'' if count == 1 else 's'} fetched, {facts['repeated']} of them twice"
-            self.rooms.tell("fetched", self.record.model, self.update.release, text, facts)
+            self._tell_fetched(self._fetch)
+
+    def _jitter_s(self) -> float:
+        """This device's share of the fleet's spread: the same for one generation, so that restarts do not add up."""
+        config, manifest = self.rooms.config, self.work.manifest
+        assert manifest is not None
+        alone = self.update.urgent or self.update.local or machine.is_repair(self.record)
+        if alone or not staging.missing_blobs(config.state, manifest):
+            return 0.0
+        seed = f"{config.device} {self.update.generation}".encode()
+        return config.updates.jitter_s * int.from_bytes(hashlib.sha256(seed).digest()[:4]) / 2**32
 
     def _open(self) -> Fetch:
         wanted, lists = self.work.manifest, self.work.chunk_lists
         assert wanted is not None
         assert lists is not None
-        state = self.rooms.config.state
-        fsio.make_folder(state / "partial")
-        blobs = [(blob, lists[role]) for role, blob in staging.missing_blobs(state, wanted).items()]
+        config = self.rooms.config
+        fsio.make_folder(config.state / "partial")
+        parts = rebuild.lacking(config.state, wanted, lists, self._spoiled)
+        self._rebuilds = [Rebuild(config.state, part) for part in parts if part.delta is not None]
+        alike = staging.blobs_of(config.state, self.record) if parts else {}
+        files = [
+            File(
+                part.fetched.sha256,
+                part.fetched.length,
+                part.digests,
+                () if part.delta is not None else alike.get(part.role, ()),
+            )
+            for part in parts
+        ]
         return Fetch(
-            state / "partial",
-            blobs,
+            config.state / "partial",
+            files,
             wanted.chunk_bytes,
             self.rooms.source,
-            self.rooms.config.updates,
+            config.updates,
             self._wrong_bytes,
         )
+
+    def _rebuild(self) -> Result | None:
+        """One step of making blobs of deltas. What a bad delta should have made is fetched as itself."""
+        if not self._rebuilds:
+            return Result(Outcome.DONE)
+        first = self._rebuilds[0]
+        try:
+            if first.step():
+                self._rebuilds.pop(0)
+        except errors.DeltaError as error:
+            assert first.part.delta is not None
+            self._spoiled |= {first.part.delta.sha256}
+            facts = {"code": error.code, "wanted": first.part.blob.sha256, "base": first.part.delta.base}
+            self.rooms.tell("wrong-bytes", self.record.model, self.update.release, error.cause, facts)
+            self.detail, self.code = f"{error.cause}; the blob itself is fetched", error.code
+            self._fetch = self._open()
+        return None
+
+    def _tell_fetched(self, fetch: Fetch) -> None:
+        facts = fetch.tally.facts()
+        count = facts["chunks"]
+        text = f"{count} chunk{'' if count == 1 else 's'} fetched, {facts['repeated']} of them twice"
+        self.rooms.tell("fetched", self.record.model, self.update.release, text, facts)
 
     def _wrong_bytes(self, wanted: str, got: str, repeats: int) -> None:
         error = errors.DigestError(wanted, got)
@@ -196,12 +263,15 @@ class StageStep(Step):
     """Synced, named by rename."""
 
     def poll(self, now: float) -> Result | None:
-        wanted = self.work.manifest
+        wanted, lists = self.work.manifest, self.work.chunk_lists
         assert wanted is not None
+        assert lists is not None
         try:
-            staging.stage(self.rooms.config.state, self.work.encoded, wanted, self.update.bundle)
+            staging.stage(self.rooms.config.state, self.work.encoded, wanted, self.update.bundle, lists)
         except errors.ManifestError as error:
             return Result(Outcome.BAD, error.code, error.cause)
+        except errors.DigestError as error:
+            return Result(Outcome.AGAIN, error.code, error.cause)
         except OSError as error:
             return Result(Outcome.REFUSED, errors.NoRoomError.code, f"the disk does not take it: {error}")
         return Result(Outcome.DONE)

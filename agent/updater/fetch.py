@@ -1,39 +1,41 @@
-"""Fetches the blobs of one plan, chunk by chunk, in whatever order they come, over whatever source.
+"""Fetches the files of one plan, chunk by chunk, in whatever order they come, over whatever source.
 
-Every chunk is checked against its name before it is kept, and kept in `partial/<blob>` at its place. A restart hashes
-what lies there and asks only for the rest. Time is an argument; nothing blocks. Wrong bytes and silence are met with
-back-off and prove nothing about the release.
+Every chunk is checked against its name before it is kept, and kept in `partial/<file>` at its place. A restart hashes
+what lies there and asks only for the rest; a chunk that another file of this device has at the same place is taken from
+there. Time is an argument; nothing blocks. Wrong bytes and silence are met with back-off and prove nothing about the
+release.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from agent import fsio
 from agent.config import Updates
+from agent.source import Source, Wanted
+from agent.updater.window import Window
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob
 
 WRONG_BEFORE_NEED = 3  # wrong answers for one chunk after which the server is asked to publish it again
 
 
-class Source(Protocol):
-    """Where bytes come from. Names are `meta/<file>` and `chunk/<sha256>`; what arrives is handed in from outside."""
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file to fetch: a blob, or a delta. `alike`: files of this device that may hold the same chunks."""
 
-    def ask(self, names: list[str]) -> None: ...
-
-    def forget(self, names: list[str]) -> None: ...
-
-    def need(self, digests: list[str]) -> None: ...
+    sha256: str
+    length: int
+    digests: tuple[str, ...]
+    alike: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
 class _Chunk:
-    """One chunk that is still missing, and where it belongs: (blob digest, offset) pairs."""
+    """One chunk that is still missing, and where it belongs: (file digest, offset) pairs."""
 
+    size: int
     places: list[tuple[str, int]] = field(default_factory=list)
-    asked_at: float | None = None
     not_before: float = 0.0
     misses: int = 0
     wrong: int = 0
@@ -41,18 +43,20 @@ class _Chunk:
 
 @dataclass(slots=True)
 class Tally:
-    """What a fetch has done so far. chunks: taken over the network; repeated: came though held already."""
+    """What a fetch has done so far. chunks: taken over the network; repeated: came though held already; resumed: held
+    from the time before; reused: taken from another file of this device."""
 
     chunks: int = 0
     repeated: int = 0
     wrong: int = 0
     silent: int = 0
     resumed: int = 0
+    reused: int = 0
     fetched_bytes: int = 0
     total_bytes: int = 0
 
     def facts(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("chunks", "repeated", "wrong", "silent", "resumed")}
+        return {name: getattr(self, name) for name in ("chunks", "repeated", "wrong", "silent", "resumed", "reused")}
 
 
 class Fetch:
@@ -61,7 +65,7 @@ class Fetch:
     def __init__(
         self,
         folder: Path,
-        blobs: Iterable[tuple[Blob, tuple[str, ...]]],
+        files: Iterable[File],
         chunk_bytes: int,
         source: Source,
         settings: Updates,
@@ -73,23 +77,29 @@ class Fetch:
         self._source = source
         self._settings = settings
         self._wrong_bytes = wrong_bytes
+        self._window = Window(settings.max_in_flight_bytes, settings.answer_timeout_s)
         self._missing: dict[str, _Chunk] = {}
         self._held: set[str] = set()
         self._allowance = float(chunk_bytes)
         self._refilled_at: float | None = None
-        for blob, digests in blobs:
-            self._look_at(blob, digests)
+        for file in files:
+            self._look_at(file)
 
     @property
     def complete(self) -> bool:
         return not self._missing
 
+    def lacks(self, name: str) -> bool:
+        """Whether this chunk is still to come."""
+        return name.removeprefix("chunk/") in self._missing
+
     def close(self) -> None:
         """Stops asking. What was fetched stays for the next time."""
-        self._source.forget([f"chunk/{digest}" for digest, c in self._missing.items() if c.asked_at is not None])
+        self._source.forget([_name(digest) for digest in self._window.names()])
 
     def take(self, name: str, data: bytes, now: float) -> None:
         """A chunk arrived. Raises OSError where the disk does not take it."""
+        self._window.heard(now)
         digest = name.removeprefix("chunk/")
         chunk = self._missing.get(digest)
         if chunk is None:
@@ -98,12 +108,9 @@ class Fetch:
         if not chunks.is_named(data, digest):
             self._refuse(digest, chunk, data, now)
             return
-        for blob, offset in chunk.places:
-            fsio.put(self._folder / blob, data, offset)  # what does not reach the disk is found out, and comes again
-        del self._missing[digest]
-        self._held.add(digest)
+        self._window.came(digest, now)
+        self._keep(digest, chunk, data)
         self.tally.chunks += 1
-        self.tally.fetched_bytes += len(data) * len(chunk.places)
 
     def tick(self, now: float, online: bool) -> None:
         """Gives up on what stayed silent, and asks for more where window, back-off and rate allow.
@@ -111,45 +118,65 @@ class Fetch:
         While the source is away, silence means nothing: what was asked for is waited for anew once it is back.
         """
         if not online:
-            for chunk in self._missing.values():
-                chunk.asked_at = None if chunk.asked_at is None else now
+            self._window.pause(now)
             return
-        silent = [d for d, c in self._missing.items() if self._is_silent(c, now)]
+        silent = self._window.silent(now)
         for digest in silent:
             self._miss(self._missing[digest], now)
             self.tally.silent += 1
         if silent:
-            self._source.forget([f"chunk/{digest}" for digest in silent])
+            self._source.forget([_name(digest) for digest in silent])
             self._source.need(silent)
         self._refill(now)
-        window = self._settings.window_chunks - sum(c.asked_at is not None for c in self._missing.values())
-        ready = (d for d, c in self._missing.items() if c.asked_at is None and c.not_before <= now)
-        chosen = [digest for digest, _ in zip(ready, range(window), strict=False) if self._spend()]
-        for digest in chosen:
-            self._missing[digest].asked_at = now
+        chosen = self._choose(now)
         if chosen:
-            self._source.ask([f"chunk/{digest}" for digest in chosen])
+            self._source.ask(chosen)
 
-    def _look_at(self, blob: Blob, digests: tuple[str, ...]) -> None:
-        """Opens the partial file of a blob and notes which of its pieces it lacks. Raises OSError."""
-        path = self._folder / blob.sha256
-        if not fsio.exists(path) or fsio.size(path) != blob.length:
-            fsio.allocate(path, blob.length)
-        for index, digest in enumerate(digests):
-            piece = fsio.read(path, index * self._chunk_bytes, self._chunk_bytes)
-            if chunks.is_named(piece, digest):
-                self.tally.resumed += 1
-                self.tally.fetched_bytes += len(piece)
+    def _choose(self, now: float) -> list[Wanted]:
+        chosen = []
+        for digest, chunk in self._missing.items():
+            if digest in self._window or chunk.not_before > now:
                 continue
-            place = (blob.sha256, index * self._chunk_bytes)
-            self._missing.setdefault(digest, _Chunk()).places.append(place)
-        self.tally.total_bytes += blob.length
+            if not self._window.takes(chunk.size) or not self._spend():
+                break
+            self._window.ask(digest, chunk.size, now)
+            file, offset = chunk.places[0]
+            chosen.append(Wanted(_name(digest), file, offset, chunk.size))
+        return chosen
 
-    def _is_silent(self, chunk: _Chunk, now: float) -> bool:
-        return chunk.asked_at is not None and now - chunk.asked_at >= self._settings.answer_timeout_s
+    def _look_at(self, file: File) -> None:
+        """Opens the partial file and notes which of its pieces it lacks. Raises OSError."""
+        path = self._folder / file.sha256
+        begun = fsio.exists(path) and fsio.size(path) == file.length
+        if not begun:
+            fsio.allocate(path, file.length)
+        for index, digest in enumerate(file.digests):
+            offset = index * self._chunk_bytes
+            size = min(self._chunk_bytes, file.length - offset)
+            if begun and chunks.is_named(_read(path, offset, size), digest):
+                self.tally.resumed += 1
+                self.tally.fetched_bytes += size
+                continue
+            chunk = self._missing.setdefault(digest, _Chunk(size))
+            chunk.places.append((file.sha256, offset))
+            for other in file.alike:
+                piece = _read(other, offset, size)
+                if chunks.is_named(piece, digest):
+                    self._keep(digest, chunk, piece)
+                    self.tally.reused += 1
+                    break
+        self.tally.total_bytes += file.length
+
+    def _keep(self, digest: str, chunk: _Chunk, data: bytes) -> None:
+        for file, offset in chunk.places:
+            fsio.put(self._folder / file, data, offset)  # what does not reach the disk is found out, and comes again
+        del self._missing[digest]
+        self._held.add(digest)
+        self.tally.fetched_bytes += len(data) * len(chunk.places)
 
     def _refuse(self, digest: str, chunk: _Chunk, data: bytes, now: float) -> None:
-        self._source.forget([f"chunk/{digest}"])
+        self._source.forget([_name(digest)])
+        self._window.forget(digest)
         chunk.wrong += 1
         self.tally.wrong += 1
         self._miss(chunk, now)
@@ -159,7 +186,6 @@ class Fetch:
 
     def _miss(self, chunk: _Chunk, now: float) -> None:
         settings = self._settings
-        chunk.asked_at = None
         chunk.not_before = now + min(settings.retry_first_s * 2**chunk.misses, settings.retry_last_s)
         chunk.misses = min(chunk.misses + 1, 30)
 
@@ -178,6 +204,18 @@ class Fetch:
             return False
         self._allowance -= self._chunk_bytes
         return True
+
+
+def _name(digest: str) -> str:
+    return f"chunk/{digest}"
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    """A piece of a file; nothing where the disk cannot give it: then it is fetched."""
+    try:
+        return fsio.read(path, offset, size)
+    except OSError:
+        return b""
 
 
 def finish(partial: Path, blob: Blob, target: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -150,6 +151,66 @@ class Device:
 
     def reconnected(self) -> bool:
         return self.count(Disconnected) > 0 and self.count(Connected) == self.count(Disconnected) + 1
+
+
+class Tap:
+    """Stands between one device and the broker, and can leave unread what the broker says."""
+
+    def __init__(self, port: int) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._target = port
+        self._open = threading.Event()
+        self._open.set()
+        self._broker: socket.socket | None = None
+        self._device: socket.socket | None = None
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def until_full(self) -> None:
+        """Waits until the broker has said as much as the connection holds: no more comes into this end's buffer."""
+        seen = [0, -1]
+
+        def still() -> bool:
+            assert self._broker is not None
+            seen.append(len(self._broker.recv(1 << 25, socket.MSG_PEEK)))
+            return seen[-1] == seen[-2] == seen[-3]
+
+        wait_for(still)
+
+    def close(self) -> None:
+        for each in (self._broker, self._device, self._server):
+            if each is not None:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+        self._open.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            self._device = self._server.accept()[0]
+            self._broker = socket.create_connection(("127.0.0.1", self._target))
+            self._threads.append(threading.Thread(target=self._carry, args=(self._device, self._broker)))
+            self._threads[1].start()
+            self._carry(self._broker, self._device, self._open)
+
+    def _carry(self, source: socket.socket, target: socket.socket, gate: threading.Event | None = None) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                if gate is not None:
+                    gate.wait()
+                data = source.recv(65_536)
+                if not data:
+                    return
+                target.sendall(data)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

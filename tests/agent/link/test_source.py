@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
 from agent.link.events import Connected, Disconnected, Message
-from agent.link.source import Got, MqttSource
+from agent.link.source import NUDGE_S, MqttSource
+from agent.source import Got, Wanted
 from littoral.wire.messages import encode_names, parse_names
-from tests.agent.link.loopback import TOPICS, Device, Fleet, Mosquitto, wait_for
+from littoral.wire.topics import CHUNK_BYTES
+from tests.agent.link.loopback import TOPICS, Device, Fleet, Mosquitto, Tap, settings, wait_for
 
 
 def chunk(data: bytes) -> tuple[str, str, bytes]:
@@ -27,12 +30,16 @@ class Wire:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[str]]] = []
+        self.now = 0.0
 
     def subscribe(self, topics: Iterable[str], qos: int = 1) -> None:
         self.calls.append((f"subscribe {qos}", list(topics)))
 
     def unsubscribe(self, topics: Iterable[str]) -> None:
         self.calls.append(("unsubscribe", list(topics)))
+
+    def nudge(self, topic: str) -> None:
+        self.calls.append(("nudge", [topic]))
 
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> int | None:
         self.calls.append((topic, parse_names(payload)))
@@ -50,13 +57,13 @@ def wire() -> Wire:
 
 @pytest.fixture
 def source(wire: Wire) -> MqttSource:
-    made = MqttSource(wire, TOPICS, "cam-1")
+    made = MqttSource(wire, TOPICS, "cam-1", lambda: wire.now)
     made.heard(Connected())
     return made
 
 
 def test_what_was_asked_for_is_delivered_once_and_then_not_wanted_any_more(source: MqttSource, wire: Wire) -> None:
-    source.ask([NAME])
+    source.ask([Wanted(NAME)])
     source.heard(Message(TOPIC, DATA, True))
     source.heard(Message(TOPIC, DATA, False))
     assert source.poll() == [Got(NAME, DATA)]
@@ -65,7 +72,7 @@ def test_what_was_asked_for_is_delivered_once_and_then_not_wanted_any_more(sourc
 
 
 def test_what_was_forgotten_is_not_delivered(source: MqttSource, wire: Wire) -> None:
-    source.ask([NAME])
+    source.ask([Wanted(NAME)])
     source.forget([NAME])
     source.forget([NAME])
     source.heard(Message(TOPIC, DATA, True))
@@ -75,20 +82,20 @@ def test_what_was_forgotten_is_not_delivered(source: MqttSource, wire: Wire) -> 
 
 def test_asking_again_subscribes_again(source: MqttSource, wire: Wire) -> None:
     for _ in range(2):
-        source.ask([NAME])
+        source.ask([Wanted(NAME)])
         source.heard(Message(TOPIC, DATA, True))
         assert source.poll() == [Got(NAME, DATA)]
     assert wire.calls.count(("subscribe 0", [TOPIC])) == 2
 
 
 def test_wrong_bytes_are_delivered_as_they_are(source: MqttSource) -> None:
-    source.ask([NAME])
+    source.ask([Wanted(NAME)])
     source.heard(Message(TOPIC, b"other", True))
     assert source.poll() == [Got(NAME, b"other")]
 
 
 def test_a_cleared_topic_is_no_answer(source: MqttSource) -> None:
-    source.ask([NAME])
+    source.ask([Wanted(NAME)])
     source.heard(Message(TOPIC, b"", False))
     assert source.poll() == []
     source.heard(Message(TOPIC, DATA, False))
@@ -96,11 +103,11 @@ def test_a_cleared_topic_is_no_answer(source: MqttSource) -> None:
 
 
 def test_a_metadata_file_is_absent_only_once_the_index_does_not_list_it(source: MqttSource) -> None:
-    source.ask(["meta/2.root.json", "meta/1.root.json", NAME])
+    source.ask([Wanted("meta/2.root.json"), Wanted("meta/1.root.json"), Wanted(NAME)])
     assert source.poll() == []
     source.heard(INDEX)
     assert source.poll() == [Got("meta/2.root.json", None)]
-    source.ask(["meta/3.root.json"])
+    source.ask([Wanted("meta/3.root.json")])
     assert source.poll() == [Got("meta/3.root.json", None)]
     assert source.poll() == []
 
@@ -109,7 +116,7 @@ def test_a_metadata_file_is_absent_only_once_the_index_does_not_list_it(source: 
 def test_the_index_of_a_connection_before_says_nothing(source: MqttSource, break_: Connected | Disconnected) -> None:
     source.heard(INDEX)
     source.heard(break_)
-    source.ask(["meta/2.root.json"])
+    source.ask([Wanted("meta/2.root.json")])
     assert source.poll() == []
     source.heard(INDEX)
     assert source.poll() == [Got("meta/2.root.json", None)]
@@ -119,27 +126,47 @@ def test_the_index_of_a_connection_before_says_nothing(source: MqttSource, break
 def test_an_index_that_cannot_be_read_says_nothing(source: MqttSource, payload: bytes) -> None:
     source.heard(INDEX)
     source.heard(Message(TOPICS.index, payload, True))
-    source.ask(["meta/2.root.json"])
+    source.ask([Wanted("meta/2.root.json")])
     assert source.poll() == []
 
 
 def test_a_newer_index_replaces_the_one_before(source: MqttSource) -> None:
     source.heard(INDEX)
     source.heard(Message(TOPICS.index, encode_names(["2.root.json"]), False))
-    source.ask(["meta/2.root.json", "meta/1.root.json"])
+    source.ask([Wanted("meta/2.root.json"), Wanted("meta/1.root.json")])
     assert source.poll() == [Got("meta/1.root.json", None)]
 
 
 @pytest.mark.parametrize("name", ["", "meta/", "meta/index", "meta/A", "meta/a/b", "chunk/ab", "chunk/#", "blob/x"])
 def test_a_name_that_is_none_is_the_callers_mistake(source: MqttSource, name: str) -> None:
     with pytest.raises(ValueError):
-        source.ask([name])
+        source.ask([Wanted(name)])
 
 
 def test_messages_of_other_rooms_are_left_alone(source: MqttSource, wire: Wire) -> None:
     before = list(wire.calls)
     source.heard(Message(TOPICS.desired("cam-1"), b"{}", True))
     assert (source.poll(), wire.calls) == ([], before)
+
+
+def test_the_broker_is_nudged_while_answers_are_awaited(source: MqttSource, wire: Wire) -> None:
+    nudge = ("nudge", [TOPICS.index])
+    others = [name for name, _, _ in chunks(2)]
+    source.poll()
+    source.ask([Wanted(NAME), Wanted(others[0])])
+    source.poll()
+    assert nudge not in wire.calls
+    wire.now = NUDGE_S
+    source.poll()
+    source.poll()
+    assert wire.calls.count(nudge) == 1
+    source.heard(Message(TOPIC, DATA, True))
+    source.poll()
+    assert wire.calls.count(nudge) == 2
+    source.forget(others)
+    wire.now = 10.0
+    source.poll()
+    assert wire.calls.count(nudge) == 2
 
 
 def test_need_names_chunks_in_messages_of_bounded_size(source: MqttSource, wire: Wire) -> None:
@@ -172,8 +199,8 @@ def test_chunks_and_metadata_come_from_what_the_broker_keeps(fleet: Fleet, devic
     fleet.publish(TOPICS.index, encode_names(["timestamp.json"]))
     taken = Taken(device)
     device.connect()
-    taken.source.ask([name for name, _, _ in kept])
-    taken.source.ask(["meta/timestamp.json", "meta/2.root.json"])
+    taken.source.ask([Wanted(name) for name, _, _ in kept])
+    taken.source.ask([Wanted("meta/timestamp.json"), Wanted("meta/2.root.json")])
     device.until(lambda: len(taken.got) == 22)
     wanted = {Got(name, data) for name, _, data in kept}
     assert set(taken.got) == wanted | {Got("meta/timestamp.json", b"{}"), Got("meta/2.root.json", None)}
@@ -183,10 +210,10 @@ def test_chunks_and_metadata_come_from_what_the_broker_keeps(fleet: Fleet, devic
 def test_nothing_is_absent_while_the_broker_has_no_index(fleet: Fleet, device: Device) -> None:
     taken = Taken(device)
     device.connect()
-    taken.source.ask(["meta/2.root.json"])
+    taken.source.ask([Wanted("meta/2.root.json")])
     name, topic, data = chunk(b"proof that the broker answers")
     fleet.publish(topic, data)
-    taken.source.ask([name])
+    taken.source.ask([Wanted(name)])
     device.until(lambda: taken.got == [Got(name, data)])
     fleet.publish(TOPICS.index, encode_names([]))
     device.until(lambda: taken.got[1:] == [Got("meta/2.root.json", None)])
@@ -201,7 +228,7 @@ def test_a_transfer_goes_on_after_the_broker_was_killed_and_nothing_comes_twice(
         fleet.publish(topic, data)
     taken = Taken(device)
     device.connect()
-    taken.source.ask([name for name, _, _ in kept])
+    taken.source.ask([Wanted(name) for name, _, _ in kept])
     device.until(lambda: len(taken.got) == 10)
     broker.kill()
     broker.start()
@@ -223,13 +250,13 @@ def test_a_chunk_is_asked_for_again_until_its_true_bytes_are_there(fleet: Fleet,
     taken = Taken(device)
     device.connect()
     for expected in (1, 2):
-        taken.source.ask([name])
+        taken.source.ask([Wanted(name)])
         device.until(lambda n=expected: len(taken.got) == n)  # type: ignore[misc]
     taken.source.need([topic.rsplit("/", 1)[1]])
     need = TOPICS.up("cam-1", "need")
     wait_for(lambda: len(fleet.of(need)) == 1)
     fleet.publish(topic, data)
-    taken.source.ask([name])
+    taken.source.ask([Wanted(name)])
     device.until(lambda: len(taken.got) == 3)
     assert [got.data for got in taken.got] == [b"false", b"false", b"true"]
 
@@ -247,10 +274,31 @@ def test_what_an_earlier_life_of_the_session_wanted_is_unsubscribed_from_when_it
     device.until(lambda: device.count(Message) == 2)
     other, other_topic, _ = chunk(b"mark")
     fleet.publish(other_topic, b"mark")
-    taken.source.ask([other])
+    taken.source.ask([Wanted(other)])
     device.until(lambda: len(taken.got) == 1)  # the broker has worked on the unsubscription before this
     fleet.publish(topic, data)
-    taken.source.ask([other])
+    taken.source.ask([Wanted(other)])
     device.until(lambda: len(taken.got) == 2)
     assert [e.topic for e in device.events if isinstance(e, Message)].count(topic) == 1
     assert name not in {got.name for got in taken.got}
+
+
+@pytest.mark.mosquitto
+def test_what_a_broker_holds_back_for_a_slow_connection_comes_in_the_end(
+    broker: Mosquitto, fleet: Fleet, tmp_path: Path
+) -> None:
+    """mosquitto leaves retained messages unwritten that it finds no room for, until it handles a SUBSCRIBE."""
+    kept = [chunk(bytes([n]) * CHUNK_BYTES) for n in range(200)]
+    for _, topic, data in kept:
+        fleet.publish(topic, data)
+    tap = Tap(broker.port)
+    device = Device(settings(tmp_path, tap.port))
+    taken = Taken(device)
+    device.connect()
+    tap.hold()
+    taken.source.ask([Wanted(name) for name, _, _ in kept])
+    tap.until_full()
+    tap.release()
+    device.until(lambda: len(taken.got) == len(kept))
+    device.link.stop()
+    tap.close()

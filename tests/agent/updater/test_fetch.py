@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import Updates
-from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch, finish
+from agent.source import Wanted
+from agent.updater.fetch import WRONG_BEFORE_NEED, Fetch, File, finish
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob
 from tests.agent.updater.fakes import NotingSource
 
 SIZE = 100
-SETTINGS = Updates(window_chunks=4, answer_timeout_s=10, retry_first_s=1, retry_last_s=8)
+SETTINGS = Updates(max_in_flight_bytes=4 * SIZE, answer_timeout_s=10, retry_first_s=1, retry_last_s=8)
 
 
 class Bench:
@@ -29,13 +30,14 @@ class Bench:
         self.source = NotingSource()
         self.wrong: list[tuple[str, str, int]] = []
         self.settings = settings
+        self.alike: tuple[Path, ...] = ()
         self.fetch = self.open()
 
     def open(self) -> Fetch:
         self.source.asked.clear()
         return Fetch(
             self.folder,
-            [(self.blob, self.digests)],
+            [File(self.blob.sha256, len(self.data), self.digests, self.alike)],
             SIZE,
             self.source,
             self.settings,
@@ -75,7 +77,7 @@ def test_all_chunks_make_the_blob(bench: Bench, tmp_path: Path) -> None:
 def test_no_more_than_a_window_is_asked_for(bench: Bench) -> None:
     for now in range(5):
         bench.fetch.tick(now, online=True)
-    assert len(bench.source.asked) == SETTINGS.window_chunks
+    assert len(bench.source.asked) == 4
 
 
 def test_a_restart_asks_only_for_the_rest(bench: Bench) -> None:
@@ -142,7 +144,14 @@ def test_silence_is_needed_and_asked_again(bench: Bench) -> None:
     first = set(bench.source.asked)
     bench.fetch.tick(10, online=True)
     assert {f"chunk/{digest}" for digest in bench.source.needed} == first
-    assert bench.fetch.tally.silent == SETTINGS.window_chunks
+    assert bench.fetch.tally.silent == 4
+
+
+def test_nothing_is_silent_while_the_link_brings_anything(bench: Bench) -> None:
+    bench.fetch.tick(0, online=True)
+    bench.fetch.take("meta/timestamp.json", b"{}", 9)
+    bench.fetch.tick(10, online=True)
+    assert bench.fetch.tally.silent == 0
 
 
 def test_silence_while_offline_means_nothing(bench: Bench) -> None:
@@ -155,7 +164,7 @@ def test_silence_while_offline_means_nothing(bench: Bench) -> None:
 
 
 def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
-    limited = Updates(window_chunks=64, max_bytes_per_s=200, answer_timeout_s=1e9)
+    limited = Updates(max_bytes_per_s=200, answer_timeout_s=1e9)
     bench = Bench(tmp_path, DATA, limited)
     for tick in range(81):  # eight seconds
         bench.fetch.tick(tick / 10, online=True)
@@ -169,6 +178,31 @@ def test_equal_chunks_are_fetched_once(tmp_path: Path) -> None:
     bench.run()
     assert bench.fetch.complete
     assert bench.fetch.tally.chunks + bench.fetch.tally.resumed <= 10
+
+
+def test_what_another_file_has_at_the_same_place_is_taken_from_there(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(DATA[:500] + b"?" * 100 + DATA[600:700])
+    bench.alike = (tmp_path / "none", other)
+    (tmp_path / bench.blob.sha256).unlink()
+    bench.fetch = bench.open()
+    assert bench.fetch.tally.reused == 6
+    bench.run()
+    assert (tmp_path / bench.blob.sha256).read_bytes() == DATA
+    assert bench.fetch.tally.chunks == len(bench.pieces) - 6
+
+
+def test_each_chunk_is_asked_for_with_its_place(bench: Bench) -> None:
+    bench.fetch.tick(0, online=True)
+    assert bench.source.wanted[1] == Wanted(f"chunk/{bench.digests[1]}", bench.blob.sha256, SIZE, SIZE)
+
+
+def test_a_fetch_knows_what_it_lacks(bench: Bench) -> None:
+    name = f"chunk/{bench.digests[0]}"
+    assert bench.fetch.lacks(name)
+    assert not bench.fetch.lacks("meta/1.root.json")
+    bench.fetch.take(name, bench.pieces[name], 0)
+    assert not bench.fetch.lacks(name)
 
 
 def test_chunks_that_are_right_and_make_another_blob_are_told(bench: Bench, tmp_path: Path) -> None:
