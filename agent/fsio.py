@@ -50,6 +50,10 @@ class Disk(Protocol):
         ...
 
     def sync_folder(self, path: Path) -> None: ...
+    def sync_all(self, folder: Path) -> None:
+        """Everything on the disk that `folder` is on, whoever wrote it."""
+        ...
+
     def make_folder(self, path: Path, mode: int) -> None: ...
     def rename(self, source: Path, target: Path) -> None: ...
     def link(self, source: Path, target: Path) -> None: ...
@@ -123,6 +127,18 @@ class FileSystem:
         finally:
             os.close(descriptor)
 
+    def sync_all(self, folder: Path) -> None:
+        import ctypes  # only the agent has use for it, once
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if libc.syncfs(descriptor):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(folder))
+        finally:
+            os.close(descriptor)
+
     def make_folder(self, path: Path, mode: int) -> None:
         path.mkdir(mode=mode, exist_ok=True)
 
@@ -178,7 +194,12 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
         return
     make_folder(path.parent)
     disk.make_folder(path, mode)
-    disk.sync_folder(path.parent)
+    try:
+        disk.sync_folder(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.remove_folder(path)  # the next call would find it and take it for durable
+        raise
 
 
 def remove(path: Path) -> None:
@@ -195,6 +216,15 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     disk.sync_folder(path)
+
+
+def settle(folder: Path) -> None:
+    """Makes durable what a process that was killed wrote and did not sync.
+
+    Whoever starts calls it before reading: what is read may otherwise be undone by a power cut after more was built
+    on it, and a record's only durable copy be overwritten.
+    """
+    disk.sync_all(folder)
 
 
 # --- not durable by itself --------------------------------------------------------------------------------------

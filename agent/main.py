@@ -12,21 +12,28 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+from agent import fsio
 from agent.config import Config
 from agent.control import Counters
 from agent.health.canary import CanaryAsker
 from agent.health.judge import Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
+from agent.link.mirror import Mirror
 from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
-from agent.updater import clock
-from agent.updater.child_protocol import Plan
+from agent.link.sources import Sources
+from agent.status import StatusSocket
+from agent.updater import clock, folder
+from agent.updater.child_protocol import Fail, Plan
 from agent.updater.device import DeviceMemory
+from agent.updater.folder import FolderSource
 from agent.updater.intake import Intake
+from agent.updater.local import LocalWish
 from agent.updater.machine import Moment
 from agent.updater.planning import Planner
+from agent.updater.safety import SafeMode
 from agent.updater.steps import Rooms
 from agent.updater.update import Updates
 from agent.updater.voucher import Voucher
@@ -51,6 +58,8 @@ def run(config: Config) -> int:
         raise ConfigError("agent.toml names no device or no broker", remedy="Enrol first: `littoral-agent enroll`.")
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     with _alone(config):
+        with contextlib.suppress(OSError):  # a disk that cannot do it says so again, at the next decision
+            fsio.settle(config.state)
         agent = Agent(config)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
@@ -87,12 +96,17 @@ class Agent:
         self._tick_s = BUSY_TICK_S
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._memory = DeviceMemory(config.state, config.tenant, config.device)
+        self._safety = SafeMode(self._memory, clock.boot_seconds())
+        self._status = StatusSocket(config.state)
         self._link = Link(config, self._boot, self._wake)
         self._outbox = Outbox(config.state / "outbox.db", self._topics, config.device, config.reports.outbox_events)
         self._reporter = Reporter(
             self._link, self._outbox, self._topics, config.device, self._boot, config.reports.metrics_s
         )
-        self._source = MqttSource(self._link, self._topics, config.device)
+        mirror = Mirror(config, config.updates.answer_timeout_s / 2, self._wake) if config.mirror.url else None
+        self._source = Sources(MqttSource(self._link, self._topics, config.device), mirror)
+        self._folder = FolderSource(config.state / folder.NAME)
+        self._wish = LocalWish(config.state, self._memory, self._tell)
         self._voucher = Voucher(str(config.control_socket))
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
@@ -102,11 +116,14 @@ class Agent:
             architecture=platform.machine(),
             planner=self._planner,
             source=self._source,
+            folder=self._folder,
             voucher=self._voucher,
             canary=self._canary,
             judge=_judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
+            wall=time.time,
+            safe=lambda: self._safety.active,
             may_activate=lambda model: True,
             tell=self._tell,
         )
@@ -114,9 +131,9 @@ class Agent:
 
     def startup(self) -> None:
         self._tell("started", "", 0, f"littoral-agent {__version__}", {})
-        wanted = self._memory.wanted()
-        if wanted is not None:
-            self._updates.want(wanted)
+        if self._safety.active:
+            self._tell("safe-mode", "", 0, self._safety.warning, {"starts": self._memory.record.starts})
+        self._want()
         self._link.subscribe([self._topics.desired(self._config.device)])
         self._canary.start()
         self._link.start()
@@ -136,10 +153,13 @@ class Agent:
         self._planner.tick(now)
         for got in self._source.poll():
             self._planner.take(got.name, got.data)
-            for update in self._updates.models.values():
-                update.arrived(got.name, got.data, now)
+            self._updates.arrived(got.name, got.data, now)
+        for got in self._folder.poll():
+            self._updates.arrived(got.name, got.data, now, local=True)
         self._take_in(now)
+        self._safety.tick(now)
         self._updates.tick(now, at)
+        self._status.answer(self._told)
         self._reporter.report(self._reported())
         self._reporter.tick(now, at)
         busy = self._updates.busy or self._intake.busy or not self._voucher.connected
@@ -147,8 +167,11 @@ class Agent:
 
     def shutdown(self) -> None:
         """Leaves everything as a power cut would, only politely."""
+        self._safety.stopped()
+        self._status.close()
         self._updates.close()
         self._planner.close()
+        self._source.stop()
         self._canary.stop()
         self._voucher.close()
         self._link.stop()
@@ -164,7 +187,8 @@ class Agent:
             os.write(self._wake_write, b"\0")
 
     def _wait(self) -> None:
-        others = [fd for fd in (self._voucher.fileno(), self._planner.fileno()) if fd is not None]
+        rooms = (self._voucher, self._planner, self._status)
+        others = [fd for fd in (room.fileno() for room in rooms) if fd is not None]
         select.select([self._wake_read, *others], [], [], self._tick_s)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
@@ -188,20 +212,31 @@ class Agent:
             self._updates.notice(message, now)
 
     def _take_in(self, now: float) -> None:
+        """A new desired state, and what somebody at this device wishes for."""
         try:
-            desired = self._intake.tick(now, self._link.connected)
+            if self._intake.tick(now, self._link.connected) is not None or self._wish.take_in():
+                self._safety.heard_newer()
+                self._want()
+            if self._wish.settle({name: update.record for name, update in self._updates.models.items()}):
+                self._want()
         except OSError as error:
-            log.warning("the desired state cannot be stored: %s", error)
-            return
+            log.warning("what is wanted cannot be stored: %s", error)
+
+    def _want(self) -> None:
+        """The stored desired state, and before it what was wished for here since."""
+        self._updates.end_local()
+        desired = self._memory.wanted()
         if desired is not None:
             self._updates.want(desired)
+        self._updates.want_local(self._wish.wants, self._memory.generation)
 
-    def _learn(self, plan: Plan) -> None:
-        """Metadata verified: the time and root it was verified by are worth keeping, if the clock is a true one."""
+    def _learn(self, ended: Plan | Fail) -> None:
+        """A root verified: it and the time are worth keeping, if the clock is a true one."""
         if not clock.synchronised():
             return
+        learn = self._memory.learn_time if isinstance(ended, Plan) else self._memory.learn_root
         try:
-            self._memory.learn_time(int(time.time()), plan.root_version)
+            learn(int(time.time()), ended.root_version)
         except OSError as error:
             log.warning("the known time cannot be stored: %s", error)
 
@@ -225,11 +260,26 @@ class Agent:
             warnings=self._warnings(),
         )
 
+    def _told(self) -> dict[str, Any]:
+        """What `littoral-agent status` cannot read from the disk."""
+        return {
+            "agent": __version__,
+            "connected": self._link.connected,
+            "generation": self._memory.generation,
+            "safe_mode": self._safety.active,
+            "warnings": list(self._warnings()),
+            "models": {name: update.situation() for name, update in self._updates.models.items()},
+        }
+
     def _warnings(self) -> tuple[str, ...]:
         """What is wrong with this device rather than with a release."""
         greeting = self._voucher.greeting
-        found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem]
-        found += [self._intake.problem, *(update.warning for update in self._updates.models.values())]
+        found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem, self._source.problem]
+        found += [
+            self._safety.warning,
+            self._intake.problem,
+            *(update.warning for update in self._updates.models.values()),
+        ]
         if self._outbox.dropped:
             found.append(f"{self._outbox.dropped} reports lost")
         return tuple(warning for warning in found if warning)

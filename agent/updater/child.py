@@ -1,21 +1,24 @@
 """The updater child: verifies one desired state, or one release, and ends.
 
 Started as `python -m agent.updater.child <fd>`. It alone holds tuf and cryptography, and reads hostile bytes; it has
-no network and asks the agent for everything (child_protocol.py). It keeps nothing but the folder of verified
+no network: it asks the agent for everything (child_protocol.py), or reads one folder. It keeps nothing but verified
 metadata.
 """
 
+import contextlib
 import errno
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
 from agent.updater import clock
 from agent.updater.child_protocol import MAX_LINE_BYTES, Plan, Request, fail, get, parse_request
-from agent.updater.trust import Asker, Trust
+from agent.updater.folder import FolderAsker, explained
+from agent.updater.trust import Trust
+from littoral.bundle.manifest import Blob, Manifest
 from littoral.errors import LittoralError, NoAnswerError, NoRoomError
 
 MAX_REQUEST_BYTES = 262_144
@@ -47,16 +50,28 @@ class SocketAsker:
         raise GoneError
 
 
-def work(request: Request, asker: Asker, now: float) -> Plan:
+def work(request: Request, trust: Trust, at: int) -> Plan:
     """Does the one job. Raises the named errors of Trust, and OSError."""
-    at = clock.judged_by(now, request.known_time)
-    trust = Trust(asker, Path(request.metadata_dir), Path(request.root).read_bytes(), at)
     if request.job == "desired":
         signed = trust.desired((request.desired or "").encode(), request.tenant, request.device)
         return Plan(keyid=signed.keyid, time=at, root_version=trust.root_version)
     data, manifest = trust.release(request.model, request.release, request.bundle)
-    lists = {role: trust.chunk_list(blob, manifest.chunk_bytes) for role, blob in manifest.blobs.items()}
+    lists = _chunk_lists(trust, manifest, request.held)
     return Plan(manifest=data.decode(), chunks=lists, time=at, root_version=trust.root_version)
+
+
+def _chunk_lists(trust: Trust, manifest: Manifest, held: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Chunk digests by role, and by `delta:<index>` of the deltas worth fetching here."""
+    lists = {role: trust.chunk_list(blob, manifest.chunk_bytes) for role, blob in manifest.blobs.items()}
+    for role, blob in manifest.blobs.items():
+        index = None if blob.sha256 in held else manifest.delta_for(role, held)
+        if index is None:
+            continue
+        delta = manifest.deltas[index]
+        with contextlib.suppress(NoAnswerError):  # the blob itself does as well
+            as_blob = Blob(delta.sha256, delta.length, delta.chunks)
+            lists[f"delta:{index}"] = trust.chunk_list(as_blob, manifest.chunk_bytes)
+    return lists
 
 
 def serve(connection: socket.socket, now: float) -> None:
@@ -66,17 +81,26 @@ def serve(connection: socket.socket, now: float) -> None:
         line = reader.readline(MAX_REQUEST_BYTES)
         if not line.endswith(b"\n"):
             raise GoneError
+        request = parse_request(line)
+        stick = Path(request.folder) if request.folder else None
+        asker = FolderAsker(stick) if stick else SocketAsker(reader, connection.sendall)
+        at, trust = clock.judged_by(now, request.known_time), None
         try:
-            ending = work(parse_request(line), SocketAsker(reader, connection.sendall), now).encode()
+            root = Path(request.root).read_bytes()
+            trust = Trust(asker, Path(request.metadata_dir), root, at, roots_only=bool(stick))
+            ending = work(request, trust, at).encode()
         except LittoralError as error:
-            ending = fail(error).encode()
+            told = explained(error, stick, at) if stick else error
+            ending = fail(told, trust.root_version if trust else 0).encode()
         except OSError as error:
             if isinstance(error, ConnectionError):
                 raise
-            ending = fail(_disk_error(error)).encode()
+            ending = fail(_disk_error(error), 0).encode()
         connection.sendall(ending)
     except ConnectionError as error:
         raise GoneError from error
+    finally:
+        reader.close()
 
 
 def _disk_error(error: OSError) -> LittoralError:

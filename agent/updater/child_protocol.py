@@ -28,7 +28,8 @@ class Request:
     """One job. `desired`: verify the desired state in `desired`. `plan`: find `release` of `model`, whose
     bundle.json has the digest `bundle`.
 
-    `root` is the path of the first trusted root.json, `metadata_dir` the folder of the metadata known so far.
+    `root` is the path of the first trusted root.json, `metadata_dir` the folder of the metadata known so far. With
+    `folder` the child reads that repository folder and asks the agent nothing.
     """
 
     job: str
@@ -41,6 +42,8 @@ class Request:
     model: str = ""
     release: int = 0
     bundle: str = ""
+    folder: str = ""
+    held: tuple[str, ...] = ()  # blobs (sha256) that are on this device: what a delta can be applied to
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
@@ -48,7 +51,8 @@ class Request:
 
 def parse_request(line: bytes) -> Request:
     """Raises ValueError or TypeError for what is no Request."""
-    request = Request(**json.loads(line))
+    value = json.loads(line)
+    request = Request(**{**value, "held": tuple(value.get("held", ()))})
     if request.job not in ("desired", "plan"):
         raise ValueError(f"unknown job {request.job!r}")
     return request
@@ -66,9 +70,10 @@ class Get:
 class Plan:
     """It verified.
 
-    For a release `manifest` is the text of bundle.json and `chunks` the chunk digests per role; for a desired
-    state `keyid` is the director key that signed it. `time` is when it was judged (seconds since 1970),
-    `root_version` the version of the newest root that verified.
+    For a release `manifest` is the text of bundle.json and `chunks` the chunk digests per role, and per
+    `delta:<index>` of the deltas that make a blob this device lacks of one it holds; for a desired state `keyid`
+    is the director key that signed it. `time` is when it was judged (seconds since 1970), `root_version` the version
+    of the newest root that verified.
     """
 
     manifest: str = ""
@@ -83,12 +88,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It did not. `code` is that of a named error; `wanted` and `got` are set for wrong bytes."""
+    """It did not. `code` is that of a named error; `wanted` and `got` are set for wrong bytes. `root_version` is the
+    version of the newest root, which verified all the same; 0 where none did.
+    """
 
     code: str
     cause: str
     wanted: str = ""
     got: str = ""
+    root_version: int = 0
 
     def encode(self) -> bytes:
         return _body(b"FAIL", asdict(self))
@@ -100,11 +108,10 @@ class Fail:
         return by_code(self.code, self.cause)
 
 
-def fail(error: LittoralError) -> Fail:
+def fail(error: LittoralError, root_version: int) -> Fail:
     """The message for a named error."""
-    if isinstance(error, DigestError):
-        return Fail(error.code, error.cause, error.wanted, error.got)
-    return Fail(error.code, error.cause)
+    wanted, got = (error.wanted, error.got) if isinstance(error, DigestError) else ("", "")
+    return Fail(error.code, error.cause, wanted, got, root_version)
 
 
 def have(data: bytes) -> bytes:
@@ -173,7 +180,8 @@ def _plan(value: Any) -> Plan:
 
 def _fail(value: Any) -> Fail:
     try:
-        return Fail(str(value["code"]), str(value["cause"]), str(value["wanted"]), str(value["got"]))
+        code, cause, wanted, got = (str(value[name]) for name in ("code", "cause", "wanted", "got"))
+        return Fail(code, cause, wanted, got, int(value["root_version"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"a failure that cannot be read: {error!r}") from error
 

@@ -18,12 +18,13 @@ DAY_S = 86_400
 class DeviceRecord:
     """generations: highest accepted per director key id. known_time: seconds since 1970 that surely passed.
 
-    root_version: of the newest root that verified here.
+    root_version: of the newest root that verified here. starts: of the agent, since it last ran for long.
     """
 
     generations: dict[str, int] = field(default_factory=dict)
     known_time: int = 0
     root_version: int = 0
+    starts: int = 0
 
 
 class DeviceMemory:
@@ -90,13 +91,28 @@ class DeviceMemory:
             known = at if taken_back else max(at, held.known_time)
             self._write(replace(held, known_time=known, root_version=max(root_version, held.root_version)))
 
+    def set_starts(self, starts: int) -> None:
+        """How often the agent was started since it last ran for long. Raises OSError."""
+        if starts != self.record.starts:
+            self._write(replace(self.record, starts=starts))
+
+    def learn_root(self, at: int, root_version: int) -> None:
+        """Takes note of a root that verified where the rest did not: all of it may have expired only because the known
+        time is wrong. That is taken back by a newer root, and does not rise. Raises OSError.
+        """
+        self.learn_time(min(at, self.record.known_time), root_version)
+
     def _read(self) -> DeviceRecord:
-        """As on disk; anew where both copies are lost: what protects a device then is its floors."""
+        """As on disk; anew where both copies are lost: what protects a device then is its floors.
+
+        Fields that this version does not know are left out, so that a change of versions loses no generation.
+        """
         try:
             found = record.read(self._record_path)
-            return DeviceRecord() if found is None else DeviceRecord(**found[1])
-        except (RecordError, TypeError):
-            return DeviceRecord()
+        except RecordError:
+            found = None
+        known = {} if found is None else {k: v for k, v in found[1].items() if k in DeviceRecord.__dataclass_fields__}
+        return DeviceRecord(**known)
 
     def _write(self, value: DeviceRecord) -> None:
         record.write(self._record_path, asdict(value))

@@ -10,11 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.source import Source, Wanted
 from agent.updater.child_protocol import ABSENT, NOANSWER, ChildReader, Fail, Get, Plan, Request, have
-from agent.updater.fetch import Source
 from littoral import errors
 
 _READ_BYTES = 65_536
+PATIENCE_LAST_S = 120.0
 LONGEST_S = 300.0  # a job that takes longer is given up: the child asks for a dozen small files
 
 
@@ -32,12 +33,14 @@ class Job:
 
 
 class Planner:
-    """A queue of jobs and the child that works on the first of them. `verified` is told of each success."""
+    """A queue of jobs and the child that works on the first of them. `verified` is told how a job ended of which at
+    least a root verified.
+    """
 
-    def __init__(self, source: Source, answer_timeout_s: float, verified: Callable[[Plan], None]) -> None:
+    def __init__(self, source: Source, answer_timeout_s: float, verified: Callable[[Plan | Fail], None]) -> None:
         self._source = source
         self._verified = verified
-        self._answer_timeout_s = answer_timeout_s
+        self._answer_timeout_s = self._patience_s = answer_timeout_s
         self._queue: deque[Job] = deque()
         self._child: _Child | None = None
 
@@ -63,6 +66,7 @@ class Planner:
             return
         limit = child.asked.max_bytes
         child.asked = None
+        self._patience_s = self._answer_timeout_s
         if data is None:
             child.send(ABSENT)
         elif len(data) > limit:
@@ -80,17 +84,18 @@ class Planner:
         for message in child.read():
             if isinstance(message, Get):
                 child.asked, child.asked_at = message, now
-                self._source.ask([message.name])
+                self._source.ask([Wanted(message.name)])
             else:
                 self._finish(message)
                 return
-        if child.asked is not None and now - child.asked_at >= self._answer_timeout_s:
+        if child.asked is not None and now - child.asked_at >= self._patience_s:
             kind, _, digest = child.asked.name.partition("/")
             self._source.forget([child.asked.name])
             if kind == "chunk":
                 self._source.need([digest])
             child.asked = None
             child.send(NOANSWER)
+            self._patience_s = min(2 * self._patience_s, PATIENCE_LAST_S)  # the link may be slow
         if child.ended:
             self._finish(Fail(errors.MetadataError.code, f"the updater child ended: {child.status()}"))
         elif now - child.started_at >= LONGEST_S:
@@ -107,6 +112,7 @@ class Planner:
             job.error = message.error()
         else:
             job.plan = message
+        if message.root_version:
             self._verified(message)
         self._end_child()
 

@@ -5,39 +5,25 @@ the limits, the clock and the names of the errors are ours. It decides nothing a
 compatibility, and is imported only by the updater child: it takes tuf and cryptography into memory.
 """
 
-# ruff: noqa: E402, the stub of the HTTP client has to be there before python-tuf is imported
-
-import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
-
-_FETCHER = "tuf.ngclient.urllib3_fetcher"
-if _FETCHER not in sys.modules:
-    # The library would load an HTTP client that nobody here uses.
-    _stub = ModuleType(_FETCHER)
-    vars(_stub)["Urllib3Fetcher"] = type("Urllib3Fetcher", (), {})
-    sys.modules[_FETCHER] = _stub
 
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
-from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from agent.updater.framework import FetcherInterface, FrameworkClient, UpdaterConfig, named_errors
 from littoral.bundle import chunks, keys, manifest
 from littoral.bundle.manifest import Blob, Manifest
 from littoral.canonical import digest
 from littoral.errors import (
     DesiredStateError,
     DigestError,
-    ExpiredMetadataError,
     KeysError,
     ManifestError,
     MetadataError,
     NoAnswerError,
     NotListedError,
-    ReplayedMetadataError,
     WrongDeviceError,
 )
 from littoral.wire.messages import SignedDesired, parse_desired
@@ -66,7 +52,8 @@ class Asker(Protocol):
 
 
 class Trust:
-    """One look at the fleet's signed metadata. `metadata_dir` keeps what was verified, against rollback.
+    """One look at the fleet's signed metadata. `metadata_dir` keeps what was verified, against rollback; with
+    `roots_only` nothing but new roots.
 
     `now` is the time to judge expiry by, seconds since 1970. Every method raises NoAnswerError where nobody
     answered, which says nothing about what was asked for; ExpiredMetadataError; ReplayedMetadataError for
@@ -74,23 +61,20 @@ class Trust:
     not take what was verified.
     """
 
-    def __init__(self, asker: Asker, metadata_dir: Path, first_root: bytes, now: int) -> None:
+    def __init__(self, asker: Asker, metadata_dir: Path, first_root: bytes, now: int, roots_only: bool = False) -> None:
         self._asker = asker
         self._refreshed = False
-        metadata_dir.mkdir(parents=True, exist_ok=True)
         try:
-            self._updater = Updater(
-                str(metadata_dir), _META, fetcher=_Fetcher(asker), config=LIMITS, bootstrap=first_root
+            self._client = FrameworkClient(
+                metadata_dir, _META, _Fetcher(asker), LIMITS, first_root, now, roots_only=roots_only
             )
         except exceptions.RepositoryError as error:
             raise MetadataError(f"the first trusted root does not verify: {error}") from error
-        # Private in python-tuf 7; a test fails where a newer one no longer listens to it.
-        self._updater._trusted_set.reference_time = datetime.fromtimestamp(now, UTC)
 
     @property
     def root_version(self) -> int:
         """Version of the newest root that verified."""
-        return self._updater._trusted_set.root.version
+        return self._client.root_version
 
     def desired(self, data: bytes, tenant: str, device: str) -> SignedDesired:
         """The desired state in `data`, if a director key signed it and it is for this device.
@@ -151,17 +135,11 @@ class Trust:
             raise DesiredStateError(error.cause) from error
 
     def _target(self, name: str) -> TargetFile | None:
-        try:
+        with named_errors():
             if not self._refreshed:
-                self._updater.refresh()
+                self._client.refresh()
                 self._refreshed = True
-            return self._updater.get_targetinfo(name)
-        except exceptions.ExpiredMetadataError as error:
-            raise ExpiredMetadataError(str(error)) from error
-        except exceptions.BadVersionNumberError as error:
-            raise ReplayedMetadataError(str(error)) from error
-        except (exceptions.RepositoryError, exceptions.DownloadError) as error:
-            raise MetadataError(str(error) or type(error).__name__) from error
+            return self._client.get_targetinfo(name)
 
     def _chunk(self, sha256: str, max_bytes: int) -> bytes:
         data = self._asker.get(f"chunk/{sha256}", max_bytes)

@@ -22,6 +22,7 @@ ONE_OF_EACH: tuple[control.Message, ...] = (
     control.Counters("m", 3, BUNDLE, "trial", 77, answers=2, histogram=(1, 1, *(0,) * 30)),
     control.Died("m", 3, BUNDLE, "trial", 11, 0),
     control.Memory(1_000, {"m": 10}),
+    control.Leases("m", 2),
 )
 
 

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from agent import record
+from agent import fsio, record
 from littoral.errors import RecordError
+from tests.durability.disk import BLOCK_BYTES, SimulatedDisk
+from tests.durability.watched import WatchedDisk
+
+SIMULATED = Path("/slots.dat")
 
 
 @pytest.fixture
@@ -65,3 +69,47 @@ def test_a_value_that_does_not_fit_is_refused_and_changes_nothing(path: Path) ->
     with pytest.raises(ValueError, match="at most"):
         record.write(path, {"text": "x" * record.COPY_BYTES})
     assert record.read(path) == (1, {"number": 1})
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> SimulatedDisk:
+    """A simulated disk with a record of two decisions at SIMULATED."""
+    disk = SimulatedDisk()
+    monkeypatch.setattr(fsio, "disk", disk)
+    for number in (1, 2):
+        record.write(SIMULATED, {"number": number})
+    return disk
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_copy_that_the_disk_cannot_read_any_more_is_no_loss_of_the_other(disk: SimulatedDisk, copy: int) -> None:
+    disk.unreadable.add((SIMULATED, copy * record.COPY_BYTES // BLOCK_BYTES))
+    assert record.read(SIMULATED) == (2 - copy, {"number": 2 - copy})
+
+
+def test_a_write_whose_sync_failed_does_not_count_and_the_next_one_takes_its_place(disk: SimulatedDisk) -> None:
+    def fail(operation: str, path: Path) -> None:
+        if operation == "sync":
+            disk.lose(path)
+            raise OSError(5, "Input/output error")
+
+    fsio.disk = WatchedDisk(disk, fail)
+    with pytest.raises(OSError, match="Input/output"):
+        record.write(SIMULATED, {"number": 3})
+    assert record.read(SIMULATED) == (2, {"number": 2})
+    fsio.disk = disk
+    record.write(SIMULATED, {"number": 4})
+    fsio.disk = disk.after_power_cut(frozenset())
+    assert record.read(SIMULATED) == (3, {"number": 4})
+
+
+def test_a_first_write_whose_name_may_not_last_leaves_nothing(disk: SimulatedDisk) -> None:
+    def fail(operation: str, path: Path) -> None:
+        if operation == "sync_folder":
+            raise OSError(5, "Input/output error")
+
+    fsio.disk = WatchedDisk(disk, fail)
+    with pytest.raises(OSError, match="Input/output"):
+        record.write(Path("/new.dat"), {"number": 1})
+    fsio.disk = disk
+    assert record.read(Path("/new.dat")) is None

@@ -1,11 +1,13 @@
 """Stand-ins for the rooms around an update, with the real interfaces, for unit tests only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from agent import control
 from agent.config import Config
+from agent.source import Source, Wanted
 from agent.updater.child_protocol import Plan, Request
 from agent.updater.planning import Job, Planner
 from agent.updater.steps import Rooms, Verdict
@@ -22,6 +24,7 @@ class Release:
 
     manifest: Manifest
     blobs: dict[str, bytes]
+    deltas: tuple[bytes, ...] = ()  # as the manifest lists them
 
     @property
     def encoded(self) -> bytes:
@@ -31,18 +34,18 @@ class Release:
     def bundle(self) -> str:
         return chunks.digest_of(self.encoded)
 
-    def want(self, attempt: int = 1, urgent: bool = False) -> Want:
-        return Want(self.manifest.release, self.bundle, attempt, urgent)
+    def want(self, attempt: int = 1, urgent: bool = False, window: str = "") -> Want:
+        return Want(self.manifest.release, self.bundle, attempt, urgent, window)
 
 
-def make_release(number: int, floor: int = 0, **changes: Any) -> Release:
-    """Release `number` of `cats`, its model made of bytes that no other number has."""
+def make_release(number: int, floor: int = 0, model: str = "cats", **changes: Any) -> Release:
+    """Release `number` of `model`, made of bytes that no other number has."""
     blobs = {"model": f"model {number} ".encode() * 40}
     listed = {
         role: Blob(chunks.digest_of(data), len(data), chunks.digest_of(chunks.list_of(chunks.split(data, 64))))
         for role, data in blobs.items()
     }
-    manifest = Manifest("cats", number, f"{number}.0", floor, Lineage.RETRAINED, listed, chunk_bytes=64, **changes)
+    manifest = Manifest(model, number, f"{number}.0", floor, Lineage.RETRAINED, listed, chunk_bytes=64, **changes)
     return Release(manifest, blobs)
 
 
@@ -52,16 +55,19 @@ class FakePlanner:
     def __init__(self) -> None:
         self.releases: dict[str, Release] = {}
         self.error: LittoralError | None = None
+        self.requests: list[Request] = []
 
     def submit(self, request: Request) -> Job:
+        self.requests.append(request)
         job = Job(request)
         job.error = self.error
         if job.error is None:
             release = self.releases[request.bundle]
             size = release.manifest.chunk_bytes
+            named = {f"delta:{index}": data for index, data in enumerate(release.deltas)} if request.held else {}
             lists = {
-                role: chunks.parse_list(chunks.list_of(chunks.split(data, size)))
-                for role, data in release.blobs.items()
+                name: chunks.parse_list(chunks.list_of(chunks.split(data, size)))
+                for name, data in (release.blobs | named).items()
             }
             job.plan = Plan(release.encoded.decode(), lists)
         return job
@@ -75,10 +81,12 @@ class NotingSource:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.wanted: list[Wanted] = []  # all that was ever asked for
         self.needed: list[str] = []
 
-    def ask(self, names: list[str]) -> None:
-        self.asked += names
+    def ask(self, wanted: Sequence[Wanted]) -> None:
+        self.asked += [each.name for each in wanted]
+        self.wanted += wanted
 
     def forget(self, names: list[str]) -> None:
         self.asked = [name for name in self.asked if name not in names]
@@ -103,6 +111,7 @@ class FakeRuntime:
         self.connections = 1
         self.greeting = control.Greeting("litert 2.3.0", 10**9)
         self.serving: dict[str, control.Serving] = {}
+        self.leases: dict[str, int] = {}
         self.said: list[control.Message] = []
         self.fails: dict[str, tuple[str, bool]] = {}  # bundle: how its trial child ends (code, proven)
         self.cannot_load: set[str] = set()
@@ -195,6 +204,7 @@ class FakeCanaryResult:
 class FakeCanary:
     def __init__(self) -> None:
         self.watched: dict[str, int] = {}
+        self.ok = True
 
     def watch(self, model: str, release: int, golden: Path | None) -> None:
         self.watched[model] = release
@@ -210,16 +220,21 @@ class World:
         self.config = config
         self.planner = FakePlanner()
         self.source = FakeSource()
+        self.folder: Source = NotingSource()
         self.runtime = FakeRuntime()
         self.runtime.state = state
         self.canary = FakeCanary()
         self.judge = FakeJudge()
         self.online = True
+        self.traffic = True  # whether apps ask
+        self.safe = False
+        self.wall = 1_800_000_000.0  # 2027-01-15, a Friday, 08:00 UTC
         self.told: list[tuple[str, str]] = []
+        self.facts: dict[str, dict[str, Any]] = {}  # of the last milestone of each kind
 
     def add(self, release: Release) -> Release:
         self.planner.releases[release.bundle] = release
-        for data in release.blobs.values():
+        for data in (*release.blobs.values(), *release.deltas):
             for piece in chunks.split(data, release.manifest.chunk_bytes):
                 self.source.held[f"chunk/{chunks.digest_of(piece)}"] = piece
         return release
@@ -229,15 +244,22 @@ class World:
             config=self.config,
             architecture="x86_64",
             planner=cast(Planner, self.planner),
+            folder=self.folder,
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
             judge=lambda manifest, constant: self.judge,
             online=lambda: self.online,
             known_time=lambda: 0,
+            wall=lambda: self.wall,
+            safe=lambda: self.safe,
             may_activate=lambda model: True,
-            tell=lambda kind, model, release, text, facts: self.told.append((kind, text)),
+            tell=self._tell,
         )
+
+    def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
+        self.told.append((kind, text))
+        self.facts[kind] = facts
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.told]

@@ -20,6 +20,7 @@ from agent.updater import clock
 from agent.updater.child import GoneError, SocketAsker, serve
 from agent.updater.child_protocol import ABSENT, NOANSWER, ChildReader, Fail, Get, Plan, Request, have
 from littoral.bundle import chunks
+from littoral.bundle.manifest import Delta
 from littoral.canonical import digest
 from littoral.errors import (
     DesiredStateError,
@@ -35,7 +36,7 @@ from littoral.errors import (
 )
 from littoral.wire.messages import Desired, Want
 from tests.agent.updater.scene import MODEL, Device
-from tests.repository import CHUNK_BYTES, DAY, Fleet, model_bytes, seconds, write_files
+from tests.repository import CHUNK_BYTES, DAY, Fleet, model_bytes, rotate, seconds, write_files
 
 PATIENCE_S = 60.0
 Answer = Callable[[Get], bytes]
@@ -119,6 +120,31 @@ def test_a_release_is_planned(fleet: Fleet, device: Device, wire: Path, request_
     assert plan.chunks == {"model": tuple(digest(piece) for piece in pieces)}
     assert plan.root_version == 1
     assert plan.time >= seconds(fleet.now)
+
+
+def test_of_deltas_only_the_smallest_that_fits_what_is_held_is_planned(
+    fleet: Fleet, device: Device, wire: Path, request_of: Request
+) -> None:
+    held, other = "a" * 64, "b" * 64
+    pieces = {name: bytes([size]) * size for name, size in (("large", 90), ("small", 50), ("other", 10))}
+    lists = {name: chunks.list_of(chunks.split(data, CHUNK_BYTES)) for name, data in pieces.items()}
+    deltas = tuple(
+        Delta("model", base, digest(pieces[name]), len(pieces[name]), digest(lists[name]))
+        for name, base in (("large", held), ("small", held), ("other", other))
+    )
+    bundle = fleet.publish(MODEL, 1, deltas=deltas)
+    fleet.write(wire)
+    write_files(wire / "chunk", {digest(lists["small"]): lists["small"]})
+    request = replace(request_of, bundle=bundle, held=(held,))
+    plan = run(request, from_folder(device))
+    assert isinstance(plan, Plan)
+    assert set(plan.chunks) == {"model", "delta:1"}
+    assert plan.chunks["delta:1"] == chunks.parse_list(lists["small"])
+    (wire / "chunk" / digest(lists["small"])).unlink()
+    device.asker.silent.add(f"chunk/{digest(lists['small'])}")
+    without = run(request, from_folder(device))
+    assert isinstance(without, Plan)
+    assert set(without.chunks) == {"model"}
 
 
 def test_a_desired_state_is_verified(fleet: Fleet, device: Device, wire: Path, request_of: Request) -> None:
@@ -219,6 +245,19 @@ def test_the_three_answers_are_told_apart() -> None:
 def test_an_answer_that_is_cut_or_is_none_ends_the_child(answers: bytes) -> None:
     with pytest.raises(GoneError):
         asker(answers)[0].get("meta/a", 10)
+
+
+def test_a_failure_still_tells_the_newest_root_that_verified(
+    fleet: Fleet, device: Device, wire: Path, request_of: Request
+) -> None:
+    """By it a known time that is wrong is taken back: under that time all else seems expired."""
+    bundle = fleet.publish(MODEL, 1)
+    rotate(fleet)
+    fleet.write(wire)
+    poisoned = replace(request_of, bundle=bundle, known_time=seconds(fleet.now + 300 * DAY))
+    ending = run(poisoned, from_folder(device))
+    assert isinstance(error_of(ending), ExpiredMetadataError)
+    assert ending.root_version == 2
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, NoRoomError), (errno.EIO, LittoralError)])

@@ -89,12 +89,13 @@ def test_a_request_is_read_as_it_was_written() -> None:
 
 def test_a_failure_is_the_named_error_again_on_the_agents_side() -> None:
     for error in (ExpiredMetadataError("old"), NotListedError("none")):
-        again = fail(error).error()
+        again = fail(error, 3).error()
         assert type(again) is type(error)
         assert again.cause == error.cause
-    digest = fail(DigestError("aa", "bb"))
+    digest = fail(DigestError("aa", "bb"), 3)
     (read,) = ChildReader().feed(digest.encode())
     assert isinstance(read, Fail)
+    assert read.root_version == 3
     found = read.error()
     assert isinstance(found, DigestError)
     assert (found.wanted, found.got) == ("aa", "bb")

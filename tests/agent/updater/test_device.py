@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import record
 from agent.updater import clock
 from agent.updater.device import DeviceMemory
 from littoral.errors import OldGenerationError, WrongDeviceError
@@ -106,3 +107,8 @@ def test_a_newer_root_under_an_earlier_clock_takes_a_poisoned_time_back(memory: 
     memory.learn_time(NOW + 10**8, root_version=1)
     memory.learn_time(NOW, root_version=2)
     assert DeviceMemory(tmp_path, "main", "farm-1").record.known_time == NOW
+
+
+def test_a_record_of_a_newer_version_loses_no_generation(tmp_path: Path) -> None:
+    record.write(tmp_path / "device.dat", {"generations": {"aa": 7}, "colour": "blue"})
+    assert DeviceMemory(tmp_path, "main", "farm-1").generation == 7
