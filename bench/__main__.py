@@ -1,4 +1,4 @@
-"""`./dev bench`: measures the runtime beside what it is compared with, and tells which targets it meets."""
+"""`./dev bench`: what runtime and delivery cost beside what they are compared with, and which targets they meet."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 
 from agent.runtime.engines import engine_text, open_engine
-from bench import frames, latency, memory, models, native, starts, switches, throughput
+from bench import delivery, frames, latency, memory, models, native, starts, switches, throughput
 from bench.measures import TABLE_HEAD, Result, write
 from bench.runtime import ROOT
 from bench.scene import QUICK, Plan, Scene
 
 CACHE = ROOT / ".cache"
 GROUPS = {
-    module.__name__.partition(".")[2]: module for module in (latency, throughput, frames, switches, memory, starts)
+    module.__name__.partition(".")[2]: module
+    for module in (latency, throughput, frames, switches, memory, starts, delivery)
 }
 
 

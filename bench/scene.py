@@ -33,9 +33,28 @@ class Plan:
     grown_switches: int = 500
     starts: int = 30
     kills: int = 10
+    fetched_bytes: int = 50_000_000
+    rolled_out_bytes: int = 5_000_000
+    fleets: tuple[int, ...] = (1, 50, 200)
+    link_rounds: int = 5
+    release_bytes: tuple[int, ...] = (8_000_000, 64_000_000)
 
 
-QUICK = Plan(rounds=1, run_s=0.1, long_run_s=0.2, switches=6, spaced_switches=3, grown_switches=12, starts=2, kills=1)
+QUICK = Plan(
+    rounds=1,
+    run_s=0.1,
+    long_run_s=0.2,
+    switches=6,
+    spaced_switches=3,
+    grown_switches=12,
+    starts=2,
+    kills=1,
+    fetched_bytes=1_000_000,
+    rolled_out_bytes=200_000,
+    fleets=(1, 3),
+    link_rounds=1,
+    release_bytes=(200_000, 400_000),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STORY_TIMEOUT_S = 400.0
 CASES = 5
 QUICK = """
+[updates]
+jitter_s = 0
+
 [probation]
 healthy_s = 1
 answers = 5
@@ -120,6 +123,26 @@ def test_a_fleet_on_iotcore_takes_a_release_and_the_one_after_it(tmp_path: Path,
 
 
 @pytest.mark.mosquitto
+def test_every_key_of_a_running_fleet_is_replaced_and_its_devices_follow(tmp_path: Path, assets: Assets) -> None:
+    with running(tmp_path) as fleet:
+        stage = Stage(fleet.terminal, fleet, assets)
+        fleet.found()
+        fleet.serve()
+        stage.prepare()
+        fleet.enrol(["edge-1"], QUICK)
+        stage.publish(1, stage.good, "1.0")
+        stage.roll_out(1, "committed")
+        fleet.start_camera()
+        before = fleet.ask("littoral-fleet", "keys", "show")["keys"]
+        roles = [word for role in before for word in ("--role", role)]
+        after = fleet.ask("littoral-fleet", "keys", "rotate", *roles, "--keys", "keys")["keys"]
+        assert {role for role in before if before[role] != after[role]} == set(before)
+        stage.publish(2, damage.restamp(stage.good, "release 2"), "1.1")
+        stage.roll_out(2, "committed")
+        assert [event["text"] for event in fleet.get("events") if event["kind"] == "desired-refused"] == []
+
+
+@pytest.mark.mosquitto
 def test_six_models_side_by_side_answer_exactly_as_the_interpreter_does(tmp_path: Path, assets: Assets) -> None:
     models = {MODEL: assets.classifier, **assets.models}
     assert len(models) >= 6
@@ -131,8 +154,10 @@ def test_six_models_side_by_side_answer_exactly_as_the_interpreter_does(tmp_path
             roll_out(fleet, name, file)
         fleet.command("littoral-fleet", "rollout", "status", "--wait", "--timeout-s", "120")
         (device,) = fleet.ask("littoral-fleet", "devices")
-        first = {"release": 1, "stage": "committed", "evidence": "first"}
-        assert device["models"] == dict.fromkeys(models, first)
+        served = {name: (each["release"], each["stage"]) for name, each in device["models"].items()}
+        assert served == dict.fromkeys(models, (1, "committed"))
+        # one answer commits a first release; the watch goes on until its evidence is full
+        assert {each["evidence"] for each in device["models"].values()} <= {"first", "full"}
         for name, file in models.items():
             for number in range(CASES):
                 assert_equal_answers(fleet, name, file, number)

@@ -21,6 +21,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.mosquitto]
 PATIENCE_MS = 60_000
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 QUICK = """
+[updates]
+jitter_s = 0
+
 [probation]
 healthy_s = 1
 answers = 5

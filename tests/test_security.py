@@ -22,8 +22,9 @@ def test_every_test_that_the_document_names_exists() -> None:
 
 def test_every_attack_on_metadata_that_is_tested_is_in_the_document() -> None:
     """So that a new attack comes with its line."""
-    tree = ast.parse((ROOT / "tests/agent/updater/test_trust_attacks.py").read_text())
-    tested = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    files = [ROOT / f"tests/agent/updater/test_trust_{what}.py" for what in ("attacks", "recovery")]
+    nodes = [node for file in files for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
+    tested = {node.name for node in nodes if node.name.startswith("test_")}
     elsewhere = {
         "test_a_first_root_that_does_not_verify_by_itself_is_refused",
         "test_expiry_is_judged_by_the_time_that_was_given_and_not_by_the_systems",

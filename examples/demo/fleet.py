@@ -32,6 +32,7 @@ PATIENCE_S = 60.0
 CHUNK_BYTES = 4096
 SETTINGS = """
 [updates]
+jitter_s = 0
 max_bytes_per_s = 50000
 retry_first_s = 0.5
 

@@ -51,7 +51,8 @@ class Stage:
         build += ["--release", str(release), "--version", version]
         build += ["--card", "card.toml", "--labels", "labels.txt"]
         build += ["--golden-inputs", "golden-inputs.npz"] if golden else []
-        build += ["--chunk-bytes", str(CHUNK_BYTES), "--out", f"bundle-{release}"]
+        # The releases hardly differ, and the story is of chunks: a delta would be a single one.
+        build += ["--chunk-bytes", str(CHUNK_BYTES), "--no-delta", "--out", f"bundle-{release}"]
         fleet.command(*build, quote=quote)
         fleet.command("littoral-fleet", "publish", f"bundle-{release}", "--keys", "keys")
 
