@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import control, fsio, slots
 from agent.slots import SlotRecord, Update
-from agent.updater import delivery, machine, overtaking, trial
+from agent.updater import delivery, machine, overtaking, staging, trial
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
@@ -328,7 +328,8 @@ class ModelUpdate:
         return None
 
     def _overtaken(self) -> Result | None:
-        return overtaking.overtaken(self.record, self._want) if self._wanted else None
+        hindered = self._step is not None and bool(self._step.code)
+        return overtaking.overtaken(self.record, self._want, hindered) if self._wanted else None
 
     def _remember(self, step: Step, update: Update) -> None:
         """Makes durable what a restart must not forget, rarely."""
@@ -352,8 +353,7 @@ class ModelUpdate:
     def _end_step(self, result: Result, now: float, at: int) -> None:
         before = self._with_spent(self.record)
         if self.state is State.READY and result.outcome is Outcome.DONE:
-            result = replace(result, learned={"baseline_constant": self._longest_run})
-            self._longest_run = 0
+            result = self._switch()
         after = machine.advance(before, result, Moment(at, self._boot))
         if after.last is not None and after.last != before.last:
             self._backoff.note(after.last, now)
@@ -362,6 +362,17 @@ class ModelUpdate:
         self._decide(after, milestones(before, after))
         if self.record.update is not None and self._pending is None:
             self._open_step(self.record.update, now, at)  # at once: what the runtime says next may concern it
+
+    def _switch(self) -> Result:
+        """The end of READY. A trial has something whole to go back to, where that can be had."""
+        baseline = self.record.serves
+        whole = baseline is None or staging.is_whole(self._rooms.config.state, baseline.bundle)
+        if baseline is not None and not whole and not self._repair.tried:
+            self._repair.found_spoiled()
+            text = f"the files of release {baseline.release}, which it would go back to, are spoiled and come first"
+            return Result(Outcome.SUPERSEDED, BundleError.code, text)
+        longest, self._longest_run = self._longest_run, 0
+        return Result(Outcome.DONE, learned={"baseline_constant": longest})
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

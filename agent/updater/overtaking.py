@@ -6,8 +6,12 @@ from agent.updater.machine import Outcome, Result, State
 from littoral.wire.messages import Want
 
 
-def overtaken(record: SlotRecord, want: Want | None) -> Result | None:
-    """How the present step ends by it; None where it goes on. want: None where the model is to be removed.
+def overtaken(record: SlotRecord, want: Want | None, hindered: bool = False) -> Result | None:
+    """How the present step ends by it; None where it goes on. want: None where the model is to be removed. hindered:
+    whether the step has met an error and does not get on.
+
+    The repair of what is committed comes before anything newer, which needs something whole to go back to. It gives way
+    where it does not get on, and to what is urgent.
 
     Before the switch anything else ends it, and so it does where the model is stuck. A trial is ended by its cancel
     (the baseline is named, or nothing) and by what is urgent; everything else waits for the verdict. What is decided
@@ -16,8 +20,10 @@ def overtaken(record: SlotRecord, want: Want | None) -> Result | None:
     state, update, baseline = machine.state_of(record), record.update, record.baseline
     if update is None or (want is not None and (want.bundle, want.attempt) == (update.bundle, update.attempt)):
         return None
-    keeps = state is State.STUCK or machine.is_repair(record)
-    if keeps and want is not None and _has_nothing_better(record, want):
+    repairs = machine.is_repair(record)
+    if want is not None and (repairs or state is State.STUCK) and _has_nothing_better(record, want):
+        return None
+    if want is not None and repairs and not hindered and not want.urgent:
         return None
     cancelled = want is None or (baseline is not None and baseline.bundle == want.bundle)
     urgent = want is not None and want.urgent

@@ -29,6 +29,15 @@ class Repair:
         elif isinstance(message, control.Serving):
             self._spoiled, self._tries = False, 0
 
+    @property
+    def tried(self) -> bool:
+        """Whether it was begun and did not help."""
+        return self._tries > 0
+
+    def found_spoiled(self) -> None:
+        """The files of what is committed are not what they were."""
+        self._spoiled = True
+
     def due(self, now: float) -> bool:
         return self._spoiled and now >= self._not_before
 

@@ -36,6 +36,16 @@ def drop_damaged(state: Path, wanted: Manifest, bundle: str) -> None:
         remove_release(state, bundle)
 
 
+def is_whole(state: Path, bundle: str) -> bool:
+    """Whether every file of a release is here, and is what its manifest says. Reads them all. Raises OSError."""
+    folder = release_folder(state, bundle)
+    try:
+        found = manifest_of(state, bundle)
+    except (FileNotFoundError, ManifestError):
+        return False
+    return all(_is(folder / role, blob) for role, blob in found.blobs.items())
+
+
 def is_staged(state: Path, bundle: str) -> bool:
     return fsio.exists(release_folder(state, bundle) / "bundle.json")
 

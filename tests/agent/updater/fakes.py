@@ -14,7 +14,7 @@ from agent.updater.steps import Rooms, Verdict
 from agent.updater.voucher import Voucher
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob, Lineage, Manifest
-from littoral.errors import LittoralError
+from littoral.errors import LittoralError, NotListedError
 from littoral.wire.messages import Want
 
 
@@ -61,6 +61,8 @@ class FakePlanner:
         self.requests.append(request)
         job = Job(request)
         job.error = self.error
+        if request.bundle not in self.releases:
+            job.error = job.error or NotListedError(f"no release {request.bundle} is listed")
         if job.error is None:
             release = self.releases[request.bundle]
             size = release.manifest.chunk_bytes

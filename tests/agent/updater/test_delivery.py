@@ -8,6 +8,7 @@ import pytest
 
 from agent import fsio
 from agent.config import Updates as Settings
+from agent.updater import staging
 from agent.updater.machine import State
 from littoral.bundle import chunks, delta
 from littoral.bundle.manifest import Blob, Delta
@@ -113,12 +114,16 @@ def test_a_delta_that_does_not_make_the_blob_is_dropped_and_the_blob_fetched(dev
 
 
 def test_a_base_that_the_disk_spoiled_costs_a_fetch_and_no_more(device: Device) -> None:
-    install(device, make(1, WEIGHTS))
+    first = make(1, WEIGHTS)
+    install(device, first)
     spoiled = device.config.state / "blobs" / chunks.digest_of(WEIGHTS)
     spoiled.write_bytes(b"?" + WEIGHTS[1:])
     new = retrained(WEIGHTS)
-    facts = install(device, make(2, new, {WEIGHTS: delta.make(WEIGHTS, new)}))
-    assert facts["chunks"] == CHUNKS
+    install(device, make(2, new, {WEIGHTS: delta.make(WEIGHTS, new)}))
+    _, blob, base, again = [text.partition(" ")[0] for kind, text in device.world.told if kind == "fetched"]
+    assert (int(blob), int(again)) == (CHUNKS, 0)
+    assert int(base) < CHUNKS / 4  # of the baseline, which comes again before the switch, most is in the new blob
+    assert staging.is_whole(device.config.state, first.bundle)
 
 
 def test_power_cut_before_a_rebuilt_blob_has_its_name_fetches_nothing_again(

@@ -1,5 +1,7 @@
 """agent/updater/overtaking.py: supersede, cancel and urgent, in every state."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.updater.machine import UNTRIED, Outcome, State, begin
@@ -44,7 +46,14 @@ def test_a_wish_ends_a_step_as_the_table_says(state: State, wish: str) -> None:
 def test_nothing_that_is_worse_than_the_repaired_ends_a_repair() -> None:
     record = begin(served(), Want(OLD.release, OLD.bundle), 7, trial_loads=0)
     assert overtaken(record, CANCEL) is None
-    assert overtaken(record, NEWER) is not None
+
+
+def test_a_repair_comes_before_what_is_newer_and_gives_way_where_it_does_not_get_on() -> None:
+    record = begin(served(), Want(OLD.release, OLD.bundle), 7, trial_loads=0)
+    assert overtaken(record, NEWER) is None
+    assert overtaken(record, NEWER, hindered=True) is not None
+    assert overtaken(record, replace(NEWER, urgent=True)) is not None
+    assert overtaken(record, None) is not None
 
 
 def test_a_first_release_on_trial_can_be_cancelled_by_its_removal_alone() -> None:
