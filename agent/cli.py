@@ -101,16 +101,21 @@ def _add_tuf(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="The Update Framework's client, on any repository",
         description="The client that guards this device's releases, called as the framework's conformance suite calls "
         "one: `init` takes ROOT for the first trusted root, `refresh` brings the metadata up to date, `download` does "
-        "so and fetches one target, unless it is there and right. D holds root.json, timestamp.json, snapshot.json and "
-        "targets.json. Time is the system's clock. The exit status is 0 or 1.",
+        "so and fetches each target unless it is there and right, in their order, until one fails. D holds root.json, "
+        "timestamp.json, snapshot.json and targets.json. Time is the system's clock. The exit status is 0 or 1.",
     )
-    tuf.add_argument("action", choices=["init", "refresh", "download"], help="begin with ROOT; update; fetch a target")
+    tuf.add_argument("action", choices=["init", "refresh", "download"], help="begin with ROOT; update; fetch targets")
     tuf.add_argument("root", nargs="?", type=Path, metavar="ROOT", help="init: the first root.json to trust")
     tuf.add_argument("--metadata-dir", type=Path, required=True, metavar="D", help="folder of the trusted metadata")
     tuf.add_argument("--metadata-url", metavar="U", help="where the repository's metadata are: a URL, or a folder")
-    tuf.add_argument("--target-name", metavar="T", help="download: the target's path in the repository")
+    tuf.add_argument(
+        "--target-name",
+        action="append",
+        metavar="T",
+        help="download: the target's path in the repository; may be given several times",
+    )
     tuf.add_argument("--target-base-url", metavar="U", help="download: where targets are: a URL, or a folder")
-    tuf.add_argument("--target-dir", type=Path, metavar="DIR", help="download: where the target is kept")
+    tuf.add_argument("--target-dir", type=Path, metavar="DIR", help="download: where targets are kept")
     tuf.set_defaults(run=_tuf)
 
 

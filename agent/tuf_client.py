@@ -74,16 +74,17 @@ def _refresh(client: FrameworkClient) -> None:
 
 def _download(args: argparse.Namespace) -> None:
     folder: Path = _given(args.target_dir, "--target-dir")
-    name: str = _given(args.target_name, "--target-name")
+    names: list[str] = _given(args.target_name, "--target-name")
     client = _open(args, (str(folder), _url(_given(args.target_base_url, "--target-base-url"))))
     _refresh(client)
     with named_errors():
-        target = client.get_targetinfo(name)
-        if target is None:
-            raise NotListedError(f"the repository lists no target {name}")
-        if client.find_cached_target(target) is None:
-            fsio.make_folder(folder)
-            client.download_target(target)
+        for name in names:
+            target = client.get_targetinfo(name)
+            if target is None:
+                raise NotListedError(f"the repository lists no target {name}")
+            if client.find_cached_target(target) is None:
+                fsio.make_folder(folder)
+                client.download_target(target)
 
 
 def _given(value: _T | None, option: str) -> _T:

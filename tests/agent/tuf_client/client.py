@@ -30,9 +30,11 @@ class Client:
         self.repository.asked.clear()
         return cli.main(self.words("refresh"))
 
-    def download(self, name: str) -> int:
+    def download(self, *names: str) -> int:
         self.repository.asked.clear()
-        more = ["--target-name", name, "--target-base-url", f"{self.url}/targets/", "--target-dir", str(self.kept)]
+        more = ["--target-base-url", f"{self.url}/targets/", "--target-dir", str(self.kept)]
+        for name in names:
+            more += ["--target-name", name]
         return cli.main(self.words("download", *more))
 
     def version(self, role: str) -> int:

@@ -80,6 +80,16 @@ def test_a_target_that_nobody_lists_is_no_success_though_the_metadata_are(
     assert client.version("targets") == 1
 
 
+def test_several_targets_are_fetched_in_their_order_until_one_fails(client: Client, repository: TufRepository) -> None:
+    paths = {name: repository.add_target(name, name.encode()) for name in ("one", "two", "three")}
+    repository.update("targets")
+    assert client.download("two", "nothing", "one") == 1
+    assert client.targets() == [b"two"]
+    assert client.download("three", "two", "one") == 0
+    assert [path for path in repository.asked if path in paths.values()] == [paths["three"], paths["one"]]
+    assert sorted(client.targets()) == [b"one", b"three", b"two"]
+
+
 # --- delegations -------------------------------------------------------------------------------------------
 
 
@@ -121,6 +131,25 @@ def test_a_delegated_target_is_found_by_path_and_by_hash_prefix_and_nowhere_else
     repository.update("targets")
     assert [client.download(name) for name in ("docs/file", "hashed/file", "docs/deeper/file")] == [0, 0, 1]
     assert sorted(client.targets()) == [b"one", b"two"]
+
+
+def test_a_role_verified_for_one_delegator_is_verified_anew_for_another(
+    client: Client, repository: TufRepository
+) -> None:
+    for delegator, path in (("left", "l/*"), ("right", "r/*")):
+        repository.delegate("targets", delegator, paths=[path])
+        repository.delegate(delegator, "shared", paths=[path])
+    for name in ("l/file", "r/file"):
+        repository.add_target(name, name.encode(), "shared")
+    of_right = repository.signers["shared"].pop()
+    repository.publish("shared", "left", "right")
+    repository.update("targets")
+    assert client.download("l/file", "r/file") == 1
+    assert client.targets() == [b"l/file"]
+    repository.signers["shared"].append(of_right)
+    repository.update("shared")
+    assert client.download("l/file", "r/file") == 0
+    assert sorted(client.targets()) == [b"l/file", b"r/file"]
 
 
 @pytest.mark.parametrize("role", ["?", "#", "/x", "../x", "ü", "a b", "."])
