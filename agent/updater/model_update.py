@@ -184,6 +184,8 @@ class ModelUpdate:
                 self._say_blocked(want, blocked, at)
             elif left_s:
                 self._rests = f"release {want.release} is tried again in {left_s:.0f} s"
+            elif self._is_baseline_spoiled():
+                self._begin_repair(now, at)
             else:
                 loads = self._rooms.config.updates.trial_loads
                 self._begin_with(want, f"release {want.release} is wanted", at, loads)
@@ -365,14 +367,19 @@ class ModelUpdate:
 
     def _switch(self) -> Result:
         """The end of READY. A trial has something whole to go back to, where that can be had."""
-        baseline = self.record.serves
-        whole = baseline is None or staging.is_whole(self._rooms.config.state, baseline.bundle)
-        if baseline is not None and not whole and not self._repair.tried:
+        if self._is_baseline_spoiled():
             self._repair.found_spoiled()
-            text = f"the files of release {baseline.release}, which it would go back to, are spoiled and come first"
+            text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
         longest, self._longest_run = self._longest_run, 0
         return Result(Outcome.DONE, learned={"baseline_constant": longest})
+
+    def _is_baseline_spoiled(self) -> bool:
+        """Whether what is committed is not whole on this disk, and nobody has tried to get it again."""
+        serves = self.record.serves
+        if serves is None or self._repair.tried:
+            return False
+        return not staging.is_whole(self._rooms.config.state, serves.bundle)
 
     # --- deciding -------------------------------------------------------------------------------------------------
 
