@@ -160,6 +160,10 @@ def _status(args: argparse.Namespace) -> int:
     print(f"device {config.device}")
     if told is None:
         print("  the agent does not answer: nothing new is taken in, tried or judged")
+    elif not told["connected"]:
+        print("  not connected to the fleet's broker")
+    if answering is None:
+        print("  the runtime does not answer: nothing is served now")
     for warning in told["warnings"] if told else ():
         print(f"  warning: {warning}")
     if runtime is not None:
@@ -172,8 +176,6 @@ def _status(args: argparse.Namespace) -> int:
         serves = record.serves
         if answering is not None and serves is not None and answering.get(record.model) != serves.release:
             print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")
-    if answering is None:
-        print("  the runtime does not answer: nothing is served now")
     if not records:
         print("  no model is wanted here yet")
     return 0
@@ -205,6 +207,8 @@ def _explain(args: argparse.Namespace) -> int:
         print(json.dumps({"device": config.device, "model": record.model, **_facts(record), "now": now}, indent=2))
         return 0
     print(f"{record.model}: {plain.sentence(record)}")
+    if _answering(config) is None:
+        print("  the runtime does not answer: nothing is served now")
     for line in plain.account(record, _situation(told, record.model), time.time()):
         print(f"  {line}")
     for line in plain.ending(record):

@@ -11,7 +11,7 @@ _DOING = {
     "fetch": "its chunks are fetched",
     "stage": "it is put in its place on the disk",
     "self-test": "it is tested in a child process",
-    "ready": "it may be switched to",
+    "ready": "it is tested, and waits to be switched to",
     "activate": "it is switched to",
     "probation": "it answers everyone, and is watched",
     "commit": "it is trusted, and the runtime is told",

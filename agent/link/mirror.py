@@ -138,7 +138,8 @@ class Mirror:
         first, last = run[0].offset, run[-1].offset + run[-1].length - 1
         response = self._request(f"{self._url.path.rstrip('/')}/blob/{run[0].blob}", f"bytes={first}-{last}")
         if response.status != 206:
-            raise ValueError(f"{self._url.netloc} answers with status {response.status}")
+            ranges = ": it does not answer Range requests" if response.status == 200 else ""
+            raise ValueError(f"{self._url.netloc} answers with status {response.status}{ranges}")
         if not response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/"):
             raise ValueError(f"{self._url.netloc} sends another range than asked for")
         for each in run:

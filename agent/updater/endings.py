@@ -28,14 +28,15 @@ class Backoff:
 
     def __init__(self) -> None:
         self._not_before: dict[tuple[str, int], float] = {}
-        self._refusals = 0
+        self._refusals: dict[tuple[str, int], int] = {}
 
     def note(self, last: Ending, now: float) -> None:
         """An update ended. Something that was overtaken may begin again at once."""
         if last.outcome in ("refused", "failed"):
-            pause_s = min(REFUSED_AGAIN_S * 2**self._refusals, REFUSED_LAST_S)
-            self._not_before[last.bundle, last.attempt] = now + pause_s
-            self._refusals = min(self._refusals + 1, 10)
+            tried = last.bundle, last.attempt
+            refusals = self._refusals.get(tried, 0)
+            self._not_before[tried] = now + min(REFUSED_AGAIN_S * 2**refusals, REFUSED_LAST_S)
+            self._refusals[tried] = min(refusals + 1, 10)
 
     def left_s(self, bundle: str, attempt: int, now: float) -> float:
         """How long it still waits; 0 where it may begin."""

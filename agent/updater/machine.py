@@ -184,9 +184,10 @@ def rewish(record: SlotRecord, want: Want, generation: int, local: bool) -> Slot
     update = record.update
     assert update is not None
     window = clip(want.window, MAX_WINDOW)
-    if (want.urgent, window, local) == (update.urgent, update.window, update.local):
+    known = (update.attempt, update.urgent, update.window, update.local)
+    if (want.attempt, want.urgent, window, local) == known:
         return record
-    anew = replace(update, urgent=want.urgent, window=window, generation=generation, local=local)
+    anew = replace(update, attempt=want.attempt, urgent=want.urgent, window=window, generation=generation, local=local)
     return replace(record, update=anew)
 
 

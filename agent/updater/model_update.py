@@ -309,10 +309,10 @@ class ModelUpdate:
             self._end_step(Result(Outcome.REFUSED, code, f"{self.state}: {error}"), now, at)
 
     def _wished_anew(self, update: Update) -> bool:
-        """Takes over what a newer wish says of the same release: whether it is urgent, when it may be switched to."""
+        """Takes over what a newer wish says of the same release: its attempt, whether it is urgent, its window."""
         want = self._want
-        same = want is not None and (want.bundle, want.attempt) == (update.bundle, update.attempt)
-        if want is None or not same or self.state not in machine.UNTRIED or machine.is_repair(self.record):
+        open_still = self.state in (*machine.UNTRIED, *machine.ON_TRIAL) and not machine.is_repair(self.record)
+        if want is None or not open_still or not overtaking.is_of(want, update, self.state):
             return False
         anew = machine.rewish(self.record, want, self._generation, self._local)
         if anew == self.record:

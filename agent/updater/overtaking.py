@@ -1,6 +1,6 @@
 """Whether what is wanted now ends the update that runs: something newer, something urgent, or its cancel. Pure."""
 
-from agent.slots import SlotRecord
+from agent.slots import SlotRecord, Update
 from agent.updater import machine
 from agent.updater.machine import Outcome, Result, State
 from littoral.wire.messages import Want
@@ -18,7 +18,7 @@ def overtaken(record: SlotRecord, want: Want | None, hindered: bool = False) -> 
     (commit, rollback) is carried out.
     """
     state, update, baseline = machine.state_of(record), record.update, record.baseline
-    if update is None or (want is not None and (want.bundle, want.attempt) == (update.bundle, update.attempt)):
+    if update is None or (want is not None and is_of(want, update, state)):
         return None
     repairs = machine.is_repair(record)
     if want is not None and (repairs or state is State.STUCK) and _has_nothing_better(record, want):
@@ -30,6 +30,14 @@ def overtaken(record: SlotRecord, want: Want | None, hindered: bool = False) -> 
     ends = state in machine.UNTRIED or state is State.STUCK
     ends |= state in machine.ON_TRIAL and (cancelled or urgent)
     return Result(Outcome.SUPERSEDED, "superseded", "something else is wanted") if ends else None
+
+
+def is_of(want: Want, update: Update, state: State) -> bool:
+    """Whether what is wanted is what is on its way. A higher attempt is, too, until it has failed: it only says that
+    the same release is wanted anew.
+    """
+    anew = state in (*machine.UNTRIED, *machine.ON_TRIAL) and want.attempt > update.attempt
+    return want.bundle == update.bundle and (anew or want.attempt == update.attempt)
 
 
 def _has_nothing_better(record: SlotRecord, want: Want) -> bool:

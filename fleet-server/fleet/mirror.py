@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from fleet import durable
-from littoral.errors import DigestError
+from littoral.errors import ConflictError, DigestError
 from littoral.wire.messages import encode_names, parse_names
 
 READ_BYTES = 1 << 20
 TIMESTAMP = "timestamp.json"
 INDEX = "index"
+FOLDERS = {"meta", "chunk", "blob"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,6 +45,15 @@ class Contents:
             chunk_lists=value["chunk_lists"],
             blobs=value["blobs"],
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConflictError for a folder that holds anything else than a repository: what it does not list is removed
+    there."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or {each.name for each in folder.iterdir()} - FOLDERS:
+        raise ConflictError(f"{folder} holds something else", remedy="Choose an absent or empty folder.")
 
 
 def write(folder: Path, contents: Contents, read: Callable[[str], Iterable[bytes]]) -> int:

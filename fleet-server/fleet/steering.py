@@ -25,7 +25,7 @@ from fleet.rollout import (
 )
 from fleet.store import Device, Store, StoredDesired
 from littoral import windows
-from littoral.errors import NotFoundError
+from littoral.errors import BadRequestError, NotFoundError
 from littoral.wire.messages import ModelState, Want
 
 
@@ -42,6 +42,8 @@ class Steering:
         """
         if window:
             windows.parse(window)
+        if window and urgent:
+            raise BadRequestError("what is urgent waits for no window", remedy="Name one of the two.")
         listed = self._store.releases.get(model, release)
         if listed is None:
             raise NotFoundError(f"no release {release} of {model!r} is published")

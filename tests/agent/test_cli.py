@@ -109,7 +109,7 @@ def test_status_and_explain_say_what_only_the_agent_knows(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = {"detail": "waiting for the network", "code": "", "left_s": None, "fetched_bytes": 3, "total_bytes": 9}
-    told = {"warnings": ["it is hot"], "models": {"cats": {**now, "watch": ""}}}
+    told = {"connected": True, "warnings": ["it is hot"], "models": {"cats": {**now, "watch": ""}}}
     monkeypatch.setattr(status, "ask", lambda state: told)
     assert cli.main(["status", "--config", config]) == 0
     text = capsys.readouterr().out

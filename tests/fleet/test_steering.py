@@ -220,4 +220,6 @@ def test_a_rollout_to_a_window_that_is_none_is_refused_and_leaves_the_one_before
     ship.start(ONE)
     with pytest.raises(WindowError):
         ship.start(TWO, window="at night")
+    with pytest.raises(BadRequestError, match="urgent"):
+        ship.start(TWO, window="sun 02:00-03:00", urgent=True)
     assert ship.states() == [(1, "running")]

@@ -41,7 +41,7 @@ class Inside(Protocol):
     """What the door leads to."""
 
     def admit(self, caller: Caller, model: str) -> Allowance:
-        """What the caller may ask of the model. Raises UnknownModelError, AccessDeniedError."""
+        """What the caller may ask of the model. Raises UnknownModelError, NoReleaseError, AccessDeniedError."""
         ...
 
     def take(self, model: str, carried: Carried) -> None: ...

@@ -10,7 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
-from agent import control
+from agent import control, fsio, slots
 from agent.config import Config
 from agent.runtime import engine, lean
 from agent.runtime.engines import degraded, delegates, engine_text
@@ -95,6 +95,8 @@ class Host:
     def admit(self, caller: access.Caller, model: str) -> access.Allowance:
         found = self._models.get(model)
         if found is None or (not found.workers and found.record is None and model not in self._shelf.models()):
+            if fsio.exists(slots.path_of(self._config.state, model)):  # the agent knows it, and nothing of it was good
+                raise errors.NoReleaseError(f"no release of {model} was ever served here")
             raise errors.UnknownModelError(f"no model here has the name {model!r}")
         return self._access.check(caller, model)
 

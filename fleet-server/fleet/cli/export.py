@@ -10,7 +10,6 @@ from fleet import mirror
 from fleet.cli import remote
 from fleet.exporting import DAYS, LONGEST_DAYS
 from fleet.mirror import Contents
-from littoral.errors import ConflictError
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,8 +36,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(args: argparse.Namespace) -> int:
     """Raises ConflictError, OSError, and the named errors of the server."""
     folder: Path = args.folder
-    if folder.exists() and {each.name for each in folder.iterdir()} - {"meta", "chunk", "blob"}:
-        raise ConflictError(f"{folder} holds something else", remedy="Choose an absent or empty folder.")
+    mirror.check_folder(folder)
     wish = {"models": args.model, "release": args.release, "days": args.valid_days}
     with remote.connect(args) as server:
         answer = server.post("/api/v1/exports", wish)

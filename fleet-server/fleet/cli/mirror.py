@@ -31,7 +31,8 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 
 def run(args: argparse.Namespace) -> int:
-    """Raises OSError, and the named errors of the server."""
+    """Raises ConflictError, OSError, and the named errors of the server."""
+    mirror.check_folder(args.folder)
     with remote.connect(args) as server:
         answer = server.get(f"/api/v1/mirror?newest={args.newest}")
         contents = Contents.from_json(answer)

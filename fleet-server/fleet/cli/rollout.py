@@ -68,7 +68,10 @@ def run_start(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(shape(rollout)))
     else:
-        print(f"{rollout['model']} release {rollout['release']} is offered to {len(rollout['devices'])} devices")
+        nobody = "" if rollout["devices"] else f": none is {arguments.to} now"
+        count = len(rollout["devices"])
+        devices = f"{count} device{'' if count == 1 else 's'}{nobody}"
+        print(f"{rollout['model']} release {rollout['release']} is offered to {devices}")
     return 0
 
 

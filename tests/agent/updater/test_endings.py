@@ -25,6 +25,8 @@ def test_a_pause_ends_and_is_of_one_bundle_and_attempt() -> None:
     assert backoff.left_s(NEW.bundle, 1, REFUSED_AGAIN_S) == 0
     assert backoff.left_s(NEW.bundle, 2, 0.0) == 0
     assert backoff.left_s("c" * 64, 1, 0.0) == 0
+    backoff.note(refused("c" * 64), 0.0)
+    assert backoff.left_s("c" * 64, 1, 0.0) == REFUSED_AGAIN_S
 
 
 def test_what_was_overtaken_or_committed_does_not_wait() -> None:

@@ -15,9 +15,9 @@ AGAIN = Want(NEW.release, NEW.bundle, NEW.attempt + 1)
 CANCEL = Want(OLD.release, OLD.bundle)
 STATES = [state for state in State if state is not State.IDLE]
 
-# What ends the present step: by state, the wishes that do. The same release at the same attempt never does.
+# What ends the present step: by state, the wishes that do. The same release never does, but where it has failed.
 ENDS: dict[State, set[str]] = {
-    **{state: {"newer", "urgent", "again", "cancel", "removal"} for state in UNTRIED},
+    **{state: {"newer", "urgent", "cancel", "removal"} for state in UNTRIED},
     State.ACTIVATE: {"urgent", "cancel", "removal"},
     State.PROBATION: {"urgent", "cancel", "removal"},
     State.COMMIT: set(),

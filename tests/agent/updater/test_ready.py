@@ -240,3 +240,21 @@ def test_a_first_release_waits_for_no_other_model_and_holds_up_none(device: Devi
     device.until(State.IDLE, "dogs")
     assert device.state is State.PROBATION
     assert device.record_of("dogs").stage == "committed"
+
+
+def test_the_same_release_wanted_anew_moves_its_window_and_nothing_is_fetched_again(device: Device) -> None:
+    second = device.world.add(make_release(2))
+    device.want(second.want(window="sun 02:00-03:00"))
+    device.run(10)
+    assert device.state is State.READY
+    asked = len(device.world.source.wanted)
+    device.want(second.want(attempt=2, window="fri 00:00-23:00"))
+    device.until(State.PROBATION)
+    assert len(device.world.source.wanted) == asked
+    assert device.record.update is not None
+    assert device.record.update.attempt == 2
+    device.want(second.want(attempt=3, urgent=True))
+    device.run(80)
+    assert (device.served, device.world.kinds().count("activated")) == (2, 2)
+    assert device.record.last is not None
+    assert device.record.last.attempt == 3

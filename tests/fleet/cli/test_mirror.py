@@ -34,6 +34,16 @@ def test_a_folder_follows_what_the_server_lists(work: Path, served: Fleet, capsy
     assert not (folder / "blob" / digest((work / "one.tflite").read_bytes())).exists()
 
 
+def test_a_folder_with_anything_else_is_left_alone(
+    work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "keys" / "meta").mkdir(parents=True)
+    (work / "keys" / "root.json").write_bytes(b"{}")
+    assert cli.main(["mirror", str(work / "keys")]) == 1
+    assert "holds something else" in capsys.readouterr().err
+    assert sorted(path.name for path in (work / "keys").iterdir()) == ["meta", "root.json"]
+
+
 def test_a_mirror_of_a_server_that_lost_a_blob_says_so(
     work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,9 @@ def test_a_model_that_came_after_the_start_is_served_by_apply(scripted_device: M
     device.start()
     with pytest.raises(errors.UnknownModelError):
         device.client("m")
+    device.record("m", None, active="")
+    with pytest.raises(errors.NoReleaseError):  # the agent has a record of it, and nothing it could serve
+        device.client("m")
     device.record("m", device.add("m", 1, scripted.model()))
     device.agent().apply("m", 1)
     assert device.client("m").infer(QUESTION).release == 1
