@@ -29,7 +29,7 @@ class StatusSocket:
             self._path.unlink(missing_ok=True)  # of an agent that was killed; agent.lock says that none runs
             self._socket.bind(str(self._path))
             self._path.chmod(0o600)
-            self._socket.listen(8)
+            self._socket.listen(64)
         except OSError:
             self.close()
 

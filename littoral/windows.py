@@ -41,6 +41,8 @@ class Window:
 
 def parse(text: str) -> Window:
     """Raises WindowError for what is no window."""
+    if not text.isprintable():
+        raise WindowError(f"{text[:MAX_CHARACTERS]!r} is no maintenance window")
     if len(text) > MAX_CHARACTERS:
         raise WindowError(f"a maintenance window of {len(text)} characters; the limit is {MAX_CHARACTERS}")
     return Window(text, tuple(span for part in text.split(";") for span in _spans(part.strip())))

@@ -84,6 +84,8 @@ class Outbox:
             self.dropped += 1
             self._fail(error)
             return
+        if self._on_disk:
+            self.problem = ""
         self._counts[kind] = self._counts[kind] + added - max(excess, 0)
         self.dropped += max(excess, 0)
         self._more = True
@@ -165,11 +167,13 @@ class Outbox:
         """The queue on disk; anew where the file is damaged; in memory where the disk takes none."""
         for attempt in (1, 2):
             try:
+                self._on_disk = True
                 return self._connect(str(self._path))
             except sqlite3.Error as error:
                 self.problem = f"{self._path}: {error}"
                 if attempt == 1 and not isinstance(error, sqlite3.OperationalError):
                     self._remove()
+        self._on_disk = False
         return self._connect(":memory:")
 
     def _connect(self, name: str) -> sqlite3.Connection:

@@ -161,6 +161,7 @@ class FetchStep(Step):
                 self.detail = ""
                 self._fetch = self._open()
             self._fetch.tick(now, self.rooms.online())
+            self._look_at(self._fetch)
             if self._full is None and self._fetch.complete:
                 return self._rebuild()
         except OSError as error:
@@ -245,6 +246,21 @@ class FetchStep(Step):
             self.detail, self.code = f"{error.cause}; the blob itself is fetched", error.code
             self._fetch = self._open()
         return None
+
+    def _look_at(self, fetch: Fetch) -> None:
+        """Says why it waits; and fetches the blob itself where a delta does not come."""
+        if fetch.late and self.code in ("", errors.NoAnswerError.code):
+            self.detail = f"{fetch.late} chunks do not come; the server is asked to publish them again"
+            self.code = errors.NoAnswerError.code
+        elif not fetch.late:
+            self.detail, self.code = "", ""
+        for each in self._rebuilds:
+            assert each.part.delta is not None
+            if each.part.delta.sha256 in fetch.hopeless:
+                self._spoiled |= {each.part.delta.sha256}
+                fetch.close()
+                self._fetch = self._open()
+                return
 
     def _tell_fetched(self, fetch: Fetch) -> None:
         facts = fetch.tally.facts()

@@ -93,6 +93,17 @@ class Fetch:
         """Whether this chunk is still to come."""
         return name.removeprefix("chunk/") in self._missing
 
+    @property
+    def late(self) -> int:
+        """Chunks that did not come, or came wrong, and are asked for again later."""
+        return sum(chunk.misses > 0 for chunk in self._missing.values())
+
+    @property
+    def hopeless(self) -> set[str]:
+        """Files of which a chunk did not come, or came wrong, so often that the server was asked for it."""
+        given_up = (chunk for chunk in self._missing.values() if chunk.misses > WRONG_BEFORE_NEED)
+        return {file for chunk in given_up for file, _ in chunk.places}
+
     def close(self) -> None:
         """Stops asking. What was fetched stays for the next time."""
         self._source.forget([_name(digest) for digest in self._window.names()])

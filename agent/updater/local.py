@@ -110,7 +110,8 @@ class LocalWish:
         ended = {name for name, want in self.wants.items() if self._has_failed(name, want, records.get(name))}
         if ended:
             self._drop(ended)
-        if not self._needs_folder(records) and fsio.exists(self._folder):
+        untaken = fsio.exists(self._folder / WISH)
+        if not untaken and not self._needs_folder(records) and fsio.exists(self._folder):
             with contextlib.suppress(OSError):  # it is tried again
                 fsio.remove(self._folder)
         return bool(ended)

@@ -82,9 +82,13 @@ class ModelUpdate:
     def warning(self) -> str:
         """What is wrong with this model on this device, "" when nothing is."""
         serving, serves = self._rooms.voucher.serving.get(self.model), self.record.serves
-        if self.problem or serving is None or serving.release or serves is None or self.record.stage != "committed":
+        settled = self.record.stage == "committed" and self.state not in (State.COMMIT, State.ROLLBACK)
+        if self.problem or serving is None or serves is None or not settled or serving.bundle == serves.bundle:
             return self.problem
-        return f"release {serves.release} of {self.model} is committed and cannot be served: {serving.reason}"
+        instead = f"release {serving.release} answers" if serving.release else "nothing answers"
+        return (
+            f"release {serves.release} of {self.model} is committed and cannot be served, {instead}: {serving.reason}"
+        )
 
     def want(self, want: Want | None, generation: int, local: bool = False) -> None:
         """What is wanted of this model; None removes it. local: by a person at this device."""
@@ -188,17 +192,17 @@ class ModelUpdate:
                 self._begin_repair(now, at)
             else:
                 loads = self._rooms.config.updates.trial_loads
-                self._begin_with(want, f"release {want.release} is wanted", at, loads)
+                self._begin_with(want, f"release {want.release} is wanted", at, loads, self._local)
 
     def _begin_repair(self, now: float, at: int) -> None:
         serves = self.record.serves
         assert serves is not None
         self._repair.begun(now)
         text = f"the files of release {serves.release} are spoiled on this disk and come again"
-        self._begin_with(Want(serves.release, serves.bundle), text, at, trial_loads=0)
+        self._begin_with(Want(serves.release, serves.bundle), text, at, trial_loads=0, local=False)
 
-    def _begin_with(self, want: Want, text: str, at: int, trial_loads: int) -> None:
-        begun = machine.begin(self.record, want, self._generation, trial_loads, self._local, at)
+    def _begin_with(self, want: Want, text: str, at: int, trial_loads: int, local: bool) -> None:
+        begun = machine.begin(self.record, want, self._generation, trial_loads, local, at)
         assert begun.update is not None
         if machine.writes_left(self.record, begun.update.wish) <= 0:
             self._rests = f"its record was written {machine.MAX_WRITES} times for this wish; a newer one is waited for"
@@ -401,7 +405,7 @@ class ModelUpdate:
         counted = machine.written(record)
         try:
             slots.write(self._path, counted)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: more than a record holds
             self._pending = (record, told)
             self.problem = f"{self.model} cannot go on: {error}"
             return False

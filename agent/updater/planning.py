@@ -79,7 +79,11 @@ class Planner:
         if self._child is None:
             if not self._queue:
                 return
-            self._child = _Child(self._queue[0].request, now)
+            try:
+                self._child = _Child(self._queue[0].request, now)
+            except OSError as error:  # no descriptor, no process, no memory: later there may be
+                self._queue.popleft().error = errors.NoAnswerError(f"the updater child cannot be started: {error}")
+                return
         child = self._child
         for message in child.read():
             if isinstance(message, Get):
@@ -135,12 +139,17 @@ class _Child:
         self.ended = False
         self._reader = ChildReader()
         self.socket, theirs = socket.socketpair()
-        with theirs:
+        try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "agent.updater.child", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+        except OSError:
+            self.socket.close()
+            raise
+        finally:
+            theirs.close()
         self.socket.sendall(request.encode())
         self.socket.setblocking(False)
 

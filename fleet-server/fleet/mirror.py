@@ -24,6 +24,7 @@ TIMESTAMP = "timestamp.json"
 INDEX = "index"
 FOLDERS = {"meta", "chunk", "blob"}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_METADATA = re.compile(r"[0-9]+\.[a-z0-9-]+\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,6 @@ def _listed(index: Path) -> set[str]:
 def _remove(folder: Path, wanted: Collection[str]) -> None:
     """Removes what is of the repository's own kind and not wanted: anything else in there is somebody's."""
     for path in folder.iterdir():
-        ours = _DIGEST.fullmatch(path.name) or path.name.endswith((".json", ".new"))
+        ours = _DIGEST.fullmatch(path.name) or _METADATA.fullmatch(path.name) or path.name.endswith(".new")
         if ours and path.name not in wanted:
             path.unlink()

@@ -94,10 +94,12 @@ def test_metadata_stay_for_one_time_more_for_whoever_is_reading_them(tmp_path: P
 
 @pytest.mark.parametrize("spoilt", [b"", b"[]", b'{"names": 3}'])
 def test_a_spoilt_index_keeps_nothing_and_costs_nothing(tmp_path: Path, spoilt: bytes) -> None:
-    write(tmp_path, contents_of(old=b"s"), Blobs().read)
+    write(tmp_path, contents_of(**{"2.old": b"s"}), Blobs().read)
     (tmp_path / "meta" / "index").write_bytes(spoilt)
+    (tmp_path / "meta" / "precious.json").write_bytes(b"somebody's")
     write(tmp_path, contents_of(), Blobs().read)
-    assert {path.name for path in (tmp_path / "meta").iterdir()} == {"index", "1.root.json", "timestamp.json"}
+    kept = {path.name for path in (tmp_path / "meta").iterdir()}
+    assert kept == {"index", "1.root.json", "timestamp.json", "precious.json"}
 
 
 def test_whatever_the_timestamp_leads_to_is_written_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

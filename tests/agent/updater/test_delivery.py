@@ -113,6 +113,25 @@ def test_a_delta_that_does_not_make_the_blob_is_dropped_and_the_blob_fetched(dev
     assert device.record.blocked == ()
 
 
+def test_a_delta_that_never_comes_is_given_up_for_the_blob_and_said_so(device: Device) -> None:
+    install(device, make(1, WEIGHTS))
+    new = retrained(WEIGHTS)
+    made = delta.make(WEIGHTS, new)
+    lost = {f"chunk/{chunks.digest_of(piece)}" for piece in chunks.split(made, 64)}
+    told = set()
+
+    def silence() -> None:
+        device.world.source.asked = [name for name in device.world.source.asked if name not in lost]
+        told.add(device.cats.situation()["detail"])
+
+    device.before_turn = silence
+    device.want(device.world.add(make(2, new, {WEIGHTS: made})).want())
+    for _ in range(60):
+        device.turn(20.0)
+    assert device.served == 2
+    assert any("do not come" in text for text in told)
+
+
 def test_a_base_that_the_disk_spoiled_costs_a_fetch_and_no_more(device: Device) -> None:
     first = make(1, WEIGHTS)
     install(device, first)

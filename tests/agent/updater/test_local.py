@@ -252,3 +252,10 @@ def test_a_disk_that_takes_nothing_loses_no_wish(scene: Scene, monkeypatch: pyte
         assert scene.wish.wants == {}
     assert scene.wish.take_in()
     assert scene.wish.wants == {"cats": WANT}
+
+
+def test_a_wish_that_came_in_the_middle_of_a_turn_is_not_swept_away(scene: Scene) -> None:
+    assert not scene.wish.take_in()
+    scene.install()
+    scene.wish.settle({})
+    assert scene.wish.take_in()

@@ -230,3 +230,14 @@ def test_when_the_fleet_server_wants_the_same_the_rest_comes_from_there(device: 
     assert device.served == 2
     assert f"chunk/{chunks.digest_of(second.blobs['model'][:64])}" in [each.name for each in device.world.source.wanted]
     assert not device.stick.exists()
+
+
+def test_what_came_by_a_folder_comes_again_over_the_network_where_the_disk_spoiled_it(device: Offline) -> None:
+    second = device.copy(2)
+    device.run()
+    device.world.online = True
+    path = device.config.state / "releases" / second.bundle / "model"
+    path.write_bytes(b"spoiled")
+    device.world.runtime.said.append(control.Failed("cats", second.bundle, "digest-mismatch", "spoiled"))
+    device.run(10)
+    assert path.read_bytes() == second.blobs["model"]

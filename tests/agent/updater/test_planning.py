@@ -1,5 +1,6 @@
 """agent/updater/planning.py: the queue, and the child as a real process."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,15 @@ def test_endless_data_silence_and_a_slow_drip_are_no_answer_and_end(
     assert isinstance(job.error, NoAnswerError)
     assert bench.source.asked == []
     assert bench.planner.fileno() is None
+
+
+def test_a_child_that_cannot_be_started_is_no_answer(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*command: object, **options: object) -> None:
+        raise BlockingIOError("no process is left")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    job = bench.planner.submit(request(tmp_path))
+    bench.planner.tick(0.0)
+    assert isinstance(job.error, NoAnswerError)
