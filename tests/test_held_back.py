@@ -94,8 +94,10 @@ def test_what_is_urgent_waits_for_neither(stage: Stage) -> None:
     fleet = stage.fleet
     stage.publish(2, damage.restamp(stage.good, "release 2"), "2.0")
     with lease(MODEL, fleet.folder / "edge-1" / "query.sock") as held:
-        start = ["littoral-fleet", "rollout", "start", MODEL, "--release", "2", "--urgent"]
+        start = ["littoral-fleet", "rollout", "start", MODEL, "--release", "2"]
         fleet.command(*start, "--window", far_window())
+        wait_for(fleet, "held", "outside of the window")
+        fleet.command(*start, "--urgent")
         wait_for(fleet, "committed", "")
         assert served(fleet) == 2
         assert held.ended is None

@@ -74,7 +74,7 @@ def test_an_update_waits_for_its_window_and_for_leases_and_says_so(stage: Stage)
     publish(stage, 2)
     fleet.command("littoral-fleet", "rollout", "start", MODEL, "--release", "2", "--window", closed_now())
     told = explained(fleet, "outside of the window")
-    assert "update to release 2, attempt 1: ready: it may be switched to" in told
+    assert "update to release 2, attempt 1: ready: it is tested, and waits to be switched to" in told
     assert "it may wait for this as long as it takes" in told
     assert "in this state since" in told
     with client.lease(MODEL, fleet.devices["edge-1"].socket):
