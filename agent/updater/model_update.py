@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import control, fsio, slots
 from agent.slots import SlotRecord, Update
-from agent.updater import delivery, machine, overtaking, staging, trial
+from agent.updater import delivery, machine, overtaking, trial
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
@@ -188,7 +188,7 @@ class ModelUpdate:
                 self._say_blocked(want, blocked, at)
             elif left_s:
                 self._rests = f"release {want.release} is tried again in {left_s:.0f} s"
-            elif self._is_baseline_spoiled():
+            elif self._repair.finds_spoiled(self._rooms.config.state, serves):
                 self._begin_repair(now, at)
             else:
                 loads = self._rooms.config.updates.trial_loads
@@ -371,19 +371,11 @@ class ModelUpdate:
 
     def _switch(self) -> Result:
         """The end of READY. A trial has something whole to go back to, where that can be had."""
-        if self._is_baseline_spoiled():
-            self._repair.found_spoiled()
+        if self._repair.finds_spoiled(self._rooms.config.state, self.record.serves):
             text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
         longest, self._longest_run = self._longest_run, 0
         return Result(Outcome.DONE, learned={"baseline_constant": longest})
-
-    def _is_baseline_spoiled(self) -> bool:
-        """Whether what is committed is not whole on this disk, and nobody has tried to get it again."""
-        serves = self.record.serves
-        if serves is None or self._repair.tried:
-            return False
-        return not staging.is_whole(self._rooms.config.state, serves.bundle)
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,11 @@
 What does not help at once is tried again with growing pauses: each try costs writes, on a disk that spoils things.
 """
 
+from pathlib import Path
+
 from agent import control
 from agent.slots import Slot
+from agent.updater import staging
 from littoral.errors import BundleError
 
 SPOILED = frozenset({"digest-mismatch", BundleError.code})  # what the runtime says of files that are not what they were
@@ -29,14 +32,14 @@ class Repair:
         elif isinstance(message, control.Serving):
             self._spoiled, self._tries = False, 0
 
-    @property
-    def tried(self) -> bool:
-        """Whether it was begun and did not help."""
-        return self._tries > 0
-
-    def found_spoiled(self) -> None:
-        """The files of what is committed are not what they were."""
+    def finds_spoiled(self, state: Path, serves: Slot | None) -> bool:
+        """Whether the files of what is committed are not what they were, and nobody has tried to get them again. It
+        reads them all.
+        """
+        if serves is None or self._tries or staging.is_whole(state, serves.bundle):
+            return False
         self._spoiled = True
+        return True
 
     def due(self, now: float) -> bool:
         return self._spoiled and now >= self._not_before

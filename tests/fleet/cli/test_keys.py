@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from fleet import cli, keys
-from fleet.api.app import make_app
 from littoral.errors import MetadataError
-from tests.fleet.parts import PASSPHRASE, Fleet, eventually
+from tests.fleet.parts import PASSPHRASE, Fleet
 
 pytestmark = pytest.mark.mosquitto
 
@@ -25,22 +21,6 @@ def operator(new_fleet: Path, tmp_path: Path) -> Path:
     shutil.copytree(new_fleet / "keys", tmp_path / "keys")
     (tmp_path / "passphrase").write_text(PASSPHRASE)
     return tmp_path / "keys"
-
-
-@pytest.fixture
-def served(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
-    door = uvicorn.Server(
-        uvicorn.Config(make_app(fleet.service, dict), "127.0.0.1", 0, log_level="warning", ws="none", lifespan="off")
-    )
-    thread = threading.Thread(target=door.run)
-    thread.start()
-    eventually(lambda: door.started, "the door did not open")
-    port = door.servers[0].sockets[0].getsockname()[1]
-    monkeypatch.setenv("LITTORAL_SERVER", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("LITTORAL_TOKEN", (fleet.data / "admin-token").read_text().strip())
-    yield fleet
-    door.should_exit = True
-    thread.join()
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
