@@ -29,8 +29,8 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Rehearse:
-    """Show the inputs that the model was asked lately to releases/<bundle> and to its baseline, in a child under limits,
-    and answer Rehearsed. One at a time. threads, baseline_threads: that each runs with; 0: one.
+    """Show what the model was asked lately to releases/<bundle> and to its baseline, in a child under limits. Answer
+    Rehearsed. One at a time. threads, baseline_threads: that each runs with; 0: one.
     """
 
     id: int

@@ -8,6 +8,8 @@ import json
 import math
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -72,19 +74,19 @@ class Side:
         self.memory_bytes = 0
         self._engine = engine
         self._subject = subject
+        self._before_bytes = 0
         self._interpreter: Interpreter | None = None
 
     def load(self) -> None:
         subject = self._subject
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-        before_bytes = memory.status("VmRSS")
+        self._before_bytes = memory.status("VmRSS")
         model = self._engine.load(
             subject.release.blob("model"), subject.release.labels(), max(1, subject.threads), subject.delegate
         )
         self.interface, self.stateful = model.signatures[""], model.stateful
         self.task = task.read(subject.release.card(), self.interface)
         self._interpreter = model.interpreter()
-        self._before_bytes = before_bytes
 
     def unload(self) -> None:
         self.memory_bytes = max(self.memory_bytes, memory.status("VmHWM") - self._before_bytes)
@@ -142,24 +144,27 @@ class Side:
 
 
 class Rehearsal:
-    """`report` is what the host is told; see control.Rehearsed."""
+    """`facts` are those of control.Rehearsed, and fill up as it goes."""
 
-    def __init__(self, engine: Engine, release: Subject, baseline: Subject, end: socket.socket, budget_s: float) -> None:
+    def __init__(
+        self, engine: Engine, release: Subject, baseline: Subject, end: socket.socket, budget_s: float
+    ) -> None:
         self._release, self._baseline = Side(engine, release), Side(engine, baseline)
         self._limits = release.release.manifest.limits
         self._end = end
         self._started = time.monotonic()
         self._budget_s = budget_s
+        self.turn = ""  # of release or baseline; empty while neither is loaded
         self.facts: dict[str, Any] = {}
 
     def run(self, kept: dict[int, Kept]) -> None:
         """Raises _FoundError."""
         baseline, release = self._baseline, self._release
-        with _turn(self._end, baseline):
+        with self._turn_of(baseline):
             kept = _readable(kept, baseline)
             baseline.answer(kept, baseline.interface, self._until(0.3))
         known = {number: each for number, each in kept.items() if number in baseline.prepared}
-        with _turn(self._end, release):
+        with self._turn_of(release):
             if release.stateful or baseline.stateful:
                 raise _FoundError("", "the model keeps a state between its inputs, so they cannot be asked one by one")
             release.answer(known, baseline.interface, self._until(0.6))
@@ -177,7 +182,9 @@ class Rehearsal:
             raise _FoundError("not-finite", f"{len(found)} answers hold NaN or infinity, the baseline's do not")
         failed = [why for number, why in release.failed.items() if number in baseline.outputs]
         if len(failed) >= STRIKES:
-            raise _FoundError(errors.InferenceError.code, f"it fails on {len(failed)} inputs, the baseline does not: {failed[0]}")
+            raise _FoundError(
+                errors.InferenceError.code, f"it fails on {len(failed)} inputs, the baseline does not: {failed[0]}"
+            )
         if 0 < self._limits.memory_bytes < release.memory_bytes:
             raise _FoundError(
                 errors.LimitsError.code,
@@ -230,11 +237,11 @@ class Rehearsal:
         ratio = float(np.median(release.times_us) / max(np.median(baseline.times_us), 1.0))
         theirs_us = 0.0
         if _is_open(measured) or ratio > SLOW:
-            with _turn(self._end, baseline):
+            with self._turn_of(baseline):
                 if _is_open(measured):
                     changed |= self._under_changes(baseline, numbers, self._until(0.8))
                 theirs_us = baseline.median_us(numbers[:TIMED_AGAIN])
-        with _turn(self._end, release):
+        with self._turn_of(release):
             self._check_steady(numbers)
             if _is_open(measured):
                 changed |= self._under_changes(release, numbers, self._until(1.0))
@@ -266,43 +273,43 @@ class Rehearsal:
             if release.again(release.prepared[number][0]) != release.outputs[number]:
                 raise _FoundError("unsteady", "the same input is answered differently each time")
 
+    @contextmanager
+    def _turn_of(self, side: Side) -> Iterator[None]:
+        """Has one of the two loaded meanwhile. Where the process dies of it, the host knows whose turn it was."""
+        self.turn = side.name
+        self._end.sendall(json.dumps({"turn": side.name}).encode())
+        side.load()
+        try:
+            yield
+        finally:
+            side.unload()
+        self.turn = ""
+
     def _until(self, part: float) -> float:
         return self._started + part * self._budget_s
-
-
-class _turn:
-    """Tells the host whose turn it is, and has that one loaded meanwhile."""
-
-    def __init__(self, end: socket.socket, side: Side) -> None:
-        self._end, self._side = end, side
-
-    def __enter__(self) -> None:
-        self._end.sendall(json.dumps({"turn": self._side.name}).encode())
-        self._side.load()
-
-    def __exit__(self, *_: object) -> None:
-        self._side.unload()
 
 
 def run(
     end: socket.socket, engine: Engine, release: Subject, baseline: Subject, kept: dict[int, Kept], budget_s: float
 ) -> None:
     """The child: measures and reports."""
+    started = time.monotonic()
     rehearsal = Rehearsal(engine, release, baseline, end, budget_s)
     code, reason, proven = "", "", False
     try:
         rehearsal.run(kept)
     except _FoundError as error:
         code, reason, proven = error.code, str(error), error.proven and bool(error.code)
-        if not code:
-            rehearsal.facts["why"], reason = reason, ""
     except errors.LittoralError as error:
         code, reason = error.code, str(error)
     except MemoryError:
         code, reason = errors.NoRoomError.code, "it does not fit into the memory it may take"
-    rehearsal.facts["took_ms"] = round((time.monotonic() - rehearsal._started) * 1_000)
-    report = {"code": code, "reason": reason, "proven": proven, "facts": rehearsal.facts}
-    end.sendall(json.dumps(report).encode())
+    facts = {**rehearsal.facts, "took_ms": round((time.monotonic() - started) * 1_000)}
+    if code and rehearsal.turn == baseline.name:
+        code, reason, proven = "", f"the baseline cannot be rehearsed: {reason}", False
+    if reason and not code:
+        facts["why"], reason = reason, ""
+    end.sendall(json.dumps({"code": code, "reason": reason, "proven": proven, "facts": facts}).encode())
 
 
 def _readable(kept: dict[int, Kept], baseline: Side) -> dict[int, Kept]:
@@ -313,7 +320,7 @@ def _readable(kept: dict[int, Kept], baseline: Side) -> dict[int, Kept]:
 
 def _is_open(measured: Measures) -> bool:
     """Whether there is something that a fault could explain."""
-    return measured.skill is not None and measured.skill < ALIKE or bool(measured.disagreements)
+    return (measured.skill is not None and measured.skill < ALIKE) or bool(measured.disagreements)
 
 
 def _told(measured: Measures) -> dict[str, Any]:

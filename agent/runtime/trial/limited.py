@@ -20,7 +20,6 @@ OOM_SCORE = 1000  # nothing on the device is worth less than a model nobody has 
 class Limits:
     """address_space_bytes: beyond what the host itself has. gentle: it leaves the CPU to others."""
 
-    room_bytes: int
     address_space_bytes: int
     timeout_s: float
     gentle: bool = False

@@ -107,7 +107,7 @@ class Trials:
 
             trial.run(end, engine, found, delegate, room_bytes)
 
-        limits = Limits(room_bytes, room_bytes + engine.address_space_bytes(THREADS), timeout_s)
+        limits = Limits(room_bytes + engine.address_space_bytes(THREADS), timeout_s)
         child = Limited(self._loop, body, limits, self._ended)
         self._running = _Running(asked, found, delegate, room_bytes, child, before)
 
