@@ -416,8 +416,7 @@ class ModelUpdate:
 
     def _tell_evidence(self, last: Ending, result: Result) -> None:
         """How an update ended, with all that is known of why: kept beside the record, and told upstream."""
-        if last.outcome not in JUDGED:
-            return
         tests = {"tests": result.tests} if result.tests else {}
-        judged = evidence.judgement(self._rooms.config.state, self.model, last, tests)
-        self._rooms.tell("judged", self.model, last.release, last.reason or last.outcome, judged)
+        if last.outcome in JUDGED and (tests or evidence.read(self._rooms.config.state, self.model, last.bundle)):
+            judged = evidence.judgement(self._rooms.config.state, self.model, last, tests)
+            self._rooms.tell("judged", self.model, last.release, last.reason or last.outcome, judged)
