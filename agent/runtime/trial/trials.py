@@ -112,7 +112,10 @@ class Trials:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         here.setblocking(False)
         cpu_s = math.ceil(self._settings.timeout_s)
-        address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes(THREADS)
+        asked_bytes = (
+            found.manifest.blobs["golden"].length if found.manifest.golden else 0
+        )  # a hundred pictures or more
+        address_space = memory.status("VmSize") + room_bytes + asked_bytes + engine.address_space_bytes(THREADS)
 
         def body() -> None:
             from agent.runtime.trial import trial  # half a megabyte that host and workers have no use for
