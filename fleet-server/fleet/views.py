@@ -80,6 +80,8 @@ def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[st
         "to": rollout.selector,
         "window": rollout.window,
         "urgent": rollout.urgent,
+        "gate": rollout.gate,
+        "shadow_s": rollout.shadow_s,
         "state": rollout.state.value,
         "reason": rollout.reason,
         "created": rollout.created,

@@ -157,7 +157,7 @@ def test_a_hundred_labelled_cases_are_enough_and_what_they_weigh_is_told(
 ) -> None:
     with np.load(labelled) as few:
         many = {name: np.concatenate([few[name]] * 17) for name in few.files}
-    np.savez(tmp_path / "many.npz", **many)
+    np.savez(tmp_path / "many.npz", **many)  # type: ignore[arg-type]
     monkeypatch.setattr(build, "LARGE_GOLDEN_BYTES", 0)
     (note,) = build.build(replace(request_, golden=tmp_path / "many.npz")).notes
     assert note == "the golden vectors have 313752 bytes, the model 99280: every device fetches both"
