@@ -316,7 +316,7 @@ class ModelUpdate:
             self._end_step(Result(Outcome.REFUSED, code, f"{self.state}: {error}"), now, at)
 
     def _wished_anew(self, update: Update) -> bool:
-        """Takes over what a newer wish says of the same release: its attempt, whether it is urgent, its window."""
+        """Takes over what a newer wish says of the same release: its attempt, whether it is urgent, its window ..."""
         want = self._want
         open_still = self.state in (*machine.UNTRIED, *machine.ON_TRIAL) and not machine.is_repair(self.record)
         if want is None or not open_still or not overtaking.is_of(want, update, self.state):
