@@ -225,8 +225,11 @@ def test_what_is_found_worse_beside_its_baseline_never_answers_anyone(device: De
 
 
 def test_that_time_adds_up_over_restarts_of_the_agent(device: Device) -> None:
-    wants_shadow(device, EQUAL)
-    device.run(400)
+    wants_shadow(device, EQUAL, shadow_s=10_800)
+    for _ in range(300):
+        device.turn(30.0)
+    assert device.state is State.READY
     device.start_agent()
-    device.run(300)
+    for _ in range(150):
+        device.turn(30.0)
     assert device.state is not State.READY
