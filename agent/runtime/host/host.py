@@ -127,7 +127,8 @@ class Host:
         return {"engine": engine_text(self._engine), "degraded": degraded()}
 
     def list_json(self) -> dict[str, Any]:
-        return {"models": [listing.entry(self._models[name]) for name in sorted(self._models)]}
+        models = sorted(self._models.items())
+        return {"models": [listing.entry(model, self._rings.get(name)) for name, model in models]}
 
     def stats_json(self) -> dict[str, Any]:
         return {"models": {counters.model: _counters_json(counters) for counters in self._counters()}}
