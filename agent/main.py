@@ -16,7 +16,7 @@ from agent import fsio
 from agent.config import Config
 from agent.control import Counters
 from agent.health.canary import CanaryAsker
-from agent.health.judge import Judge, Policy
+from agent.health.judge import Before, Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.mirror import Mirror
@@ -24,6 +24,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.slots import Slot
 from agent.status import StatusSocket
 from agent.updater import clock, folder
 from agent.updater.child_protocol import Fail, Plan
@@ -285,5 +286,5 @@ class Agent:
         return tuple(warning for warning in found if warning)
 
 
-def _judge(manifest: Manifest, baseline_constant: int) -> Judge:
-    return Judge(Policy(), baseline_constant)
+def _judge(manifest: Manifest, slot: Slot) -> Judge:
+    return Judge(Policy(), Before(slot.baseline_constant, slot.baseline_votes, slot.baseline_votes_bad))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from agent import control
 from agent.config import Config
-from agent.slots import SlotRecord
+from agent.slots import Slot, SlotRecord
 from agent.source import Source
 from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Planner
@@ -37,6 +37,7 @@ class Judge(Protocol):
     answers: int
 
     def counters(self, counters: control.Counters, now_s: float) -> None: ...
+    def noted(self, notes: tuple[str, ...]) -> None: ...
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
@@ -72,7 +73,7 @@ class Rooms:
     known_time: seconds since 1970 that surely passed; wall: what the system's clock says. safe: whether the agent is in
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
-    this device wished for.
+    this device wished for. judge: of the release with this manifest in this slot.
     """
 
     config: Config
@@ -82,7 +83,7 @@ class Rooms:
     folder: Source
     voucher: Voucher
     canary: Canary
-    judge: Callable[[Manifest, int], Judge]
+    judge: Callable[[Manifest, Slot], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]
     wall: Callable[[], float]
