@@ -18,7 +18,7 @@ from agent.control import Counters
 from agent.health import gate
 from agent.health.canary import CanaryAsker
 from agent.health.gate import Weighed, weigh
-from agent.health.judge import Judge, Policy
+from agent.health.judge import Before, Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.mirror import Mirror
@@ -26,6 +26,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.slots import Slot
 from agent.status import StatusSocket
 from agent.updater import clock, folder
 from agent.updater.child_protocol import Fail, Plan
@@ -292,5 +293,5 @@ def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed
     return weigh(measured, manifest.lineage, policy or gate.LINEAGE, manifest.accept_explained)
 
 
-def _judge(manifest: Manifest, baseline_constant: int) -> Judge:
-    return Judge(Policy(), baseline_constant)
+def _judge(manifest: Manifest, slot: Slot) -> Judge:
+    return Judge(Policy(), Before(slot.baseline_constant, slot.baseline_votes, slot.baseline_votes_bad))

@@ -31,8 +31,9 @@ class Slot:
 
     evidence: what its commit rests on: full, low, first; "" while it was never committed. healthy_s, answers: how long
     it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
-    of equal answers to distinct inputs seen of the release before it. threads, interpreters, cpus: how it runs best
-    here, as its trial measured (agent/runtime/engine.py, Tuning).
+    of equal answers to distinct inputs seen of the release before it; baseline_votes, baseline_votes_bad: what apps
+    reported of that. threads, interpreters, cpus: how it runs best here, as its trial measured
+    (agent/runtime/engine.py, Tuning).
     """
 
     release: int
@@ -47,6 +48,8 @@ class Slot:
     healthy_s: int = 0
     answers: int = 0
     baseline_constant: int = 0
+    baseline_votes: int = 0
+    baseline_votes_bad: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,9 @@ class Update:
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
-    baseline_constant: int = 0  # for the slot
+    baseline_constant: int = 0  # for the slot, as the two below
+    baseline_votes: int = 0
+    baseline_votes_bad: int = 0
     window: str = ""
     gate: str = ""
     shadow_s: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 from agent import control, fsio, slots
 from agent.slots import SlotRecord, Update
 from agent.updater import delivery, evidence, machine, overtaking, trial
+from agent.updater.baseline import Baseline
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
@@ -21,7 +22,6 @@ from littoral.errors import BundleError, LittoralError
 from littoral.wire.messages import Ending, ModelState, Want
 
 JUDGED = ("committed", "rolled-back", "failed", "refused")  # endings that somebody may want to know the reason of
-ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
 WATCH_AGAIN_S = 60.0  # after a release could not be read
 SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
 SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
@@ -64,7 +64,7 @@ class ModelUpdate:
         self._watch_after = 0.0
         self._backoff = Backoff()
         self._repair = Repair()
-        self._longest_run = 0
+        self._baseline = Baseline()
         self._pending: tuple[SlotRecord, list[Milestone]] | None = None
         again = machine.resume(self.record, moment)
         if again != self.record:
@@ -121,8 +121,8 @@ class ModelUpdate:
         """Something the runtime said of this model, or of all."""
         if isinstance(message, control.Counters) and message.stage == "committed":
             serves = self.record.serves
-            if serves is not None and serves.bundle == message.bundle and message.answers >= ENOUGH_ANSWERS:
-                self._longest_run = max(self._longest_run, message.longest_run_inputs)
+            if serves is not None and serves.bundle == message.bundle:
+                self._baseline.notice(message)
         if isinstance(message, control.Died):
             text = f"the worker of release {message.release} ended with signal {message.signal}"
             if message.model == self.model:
@@ -380,8 +380,7 @@ class ModelUpdate:
         if self._repair.finds_spoiled(self._rooms.config.state, self.record.serves):
             text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
-        longest, self._longest_run = self._longest_run, 0
-        return Result(Outcome.DONE, learned={"baseline_constant": longest})
+        return Result(Outcome.DONE, learned=self._baseline.take())
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from agent import control
 from agent.config import Config
-from agent.slots import SlotRecord
+from agent.slots import Slot, SlotRecord
 from agent.source import Source
 from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Planner
@@ -37,6 +37,7 @@ class Judge(Protocol):
     answers: int
 
     def counters(self, counters: control.Counters, now_s: float) -> None: ...
+    def noted(self, notes: tuple[str, ...]) -> None: ...
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
@@ -86,7 +87,8 @@ class Rooms:
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
     this device wished for. weigh(measured, manifest, policy): what a comparison of a release with its baseline means.
-    shadows: whether the device has time for comparisons beside what it serves.
+    shadows: whether the device has time for comparisons beside what it serves. judge: of the release with this manifest
+    in this slot.
     """
 
     config: Config
@@ -96,7 +98,7 @@ class Rooms:
     folder: Source
     voucher: Voucher
     canary: Canary
-    judge: Callable[[Manifest, int], Judge]
+    judge: Callable[[Manifest, Slot], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]
     wall: Callable[[], float]

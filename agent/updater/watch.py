@@ -28,7 +28,7 @@ class Watch:
         self._rooms = rooms
         self._model = model
         self._slot = slot
-        self._judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot.baseline_constant)
+        self._judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot)
         self._healthy_s = float(slot.healthy_s)
         self._remembered = (slot.healthy_s, slot.answers)
         self._counted_at = now
@@ -83,6 +83,8 @@ class Watch:
             return
         if isinstance(message, control.Counters):
             self._judge.counters(message, now)
+        elif isinstance(message, control.Reported):
+            self._judge.noted(message.notes)
         elif isinstance(message, control.Died) and not message.memory:
             self._judge.died(message, now)
         elif isinstance(message, control.Failed) and message.code in PROVEN:

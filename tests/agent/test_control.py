@@ -20,6 +20,7 @@ ONE_OF_EACH: tuple[control.Message, ...] = (
     control.Serving("m", 3, BUNDLE, "trial", "unvouched"),
     control.Failed("m", BUNDLE, "no-room", "needs more"),
     control.Counters("m", 3, BUNDLE, "trial", 77, answers=2, histogram=(1, 1, *(0,) * 30)),
+    control.Reported("m", 3, BUNDLE, ("a cat, no dog", "déjà vu")),
     control.Died("m", 3, BUNDLE, "trial", 11, 0),
     control.Memory(1_000, {"m": 10}),
     control.Leases("m", 2),
@@ -77,6 +78,10 @@ def test_any_split_of_the_stream_gives_the_same_messages(cuts: list[int]) -> Non
         ),
         b'{"op": "try", "id": true, "model": "m", "bundle": "%s"}' % BUNDLE.encode(),
         control.encode(control.Counters("m", 3, BUNDLE, "trial", 77)).replace(b"[0,", b"[0.5,"),
+        control.encode(control.Reported("m", 3, BUNDLE, ("x",) * 4)),
+        control.encode(control.Reported("m", 3, BUNDLE, ("x" * 201,))),
+        control.encode(control.Reported("m", 3, BUNDLE, ("x",))).replace(b'"x"', b"1"),
+        control.encode(control.Reported("m", 3, BUNDLE, ("x",))).replace(b'["x"]', b"7"),
     ],
 )
 def test_a_line_that_is_no_message_is_a_protocol_error(line: bytes) -> None:

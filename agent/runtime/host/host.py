@@ -6,6 +6,7 @@ At start it serves what is committed; everything else happens at the agent's wor
 import resource
 import signal
 import socket
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Any
@@ -130,8 +131,15 @@ class Host:
         models = sorted(self._models.items())
         return {"models": [listing.entry(model, self._rings.get(name)) for name, model in models]}
 
-    def stats_json(self) -> dict[str, Any]:
-        return {"models": {counters.model: _counters_json(counters) for counters in self._counters()}}
+    def stats_json(self, caller: access.Caller) -> dict[str, Any]:
+        """What apps wrote is for those who may use the model, the counts are for everybody."""
+        told = {counters.model: _counters_json(counters) for counters in self._counters()}
+        for name in told:
+            worker = self._models[name].current
+            with suppress(errors.AccessDeniedError):
+                self._access.check(caller, name)
+                told[name]["notes"] = list(worker.notes.newest) if worker else []
+        return {"models": told}
 
     # --- what models need -------------------------------------------------------------------------------------
 
@@ -192,6 +200,8 @@ class Host:
     # --- what the agent says ----------------------------------------------------------------------------------
 
     def _agent_came(self) -> None:
+        for worker in self._workers():
+            worker.notes.forget_told()
         self.tell(control.Greeting(engine_text(self._engine), self._budget_bytes, degraded()))
         for model in self._models.values():
             model.agent_came()
@@ -251,6 +261,10 @@ class Host:
         return [listing.counters(model.name, model.current) for model in models if model.current is not None]
 
     def _each_second(self) -> None:
+        now_s = time.monotonic()
+        for name, model in self._models.items():
+            if model.current is not None and (notes := model.current.notes.news(now_s)):
+                self.tell(listing.reported(name, model.current, notes))  # before the counts that may decide on it
         for counters in self._counters():
             self.tell(counters)
         self._room.rest()

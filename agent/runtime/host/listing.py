@@ -37,6 +37,12 @@ def entry(model: Model, held: int | None) -> dict[str, Any]:
     return {**told, **facts}
 
 
+def reported(model: str, worker: Worker, notes: tuple[str, ...]) -> control.Reported:
+    """What apps wrote about the release of one worker."""
+    slot = worker.target.slot
+    return control.Reported(model, slot.release, slot.bundle, notes)
+
+
 def counters(model: str, worker: Worker) -> control.Counters:
     """What one worker has done, as it told last."""
     slot = worker.target.slot

@@ -16,6 +16,7 @@ from agent.runtime.host import memory
 from agent.runtime.host.children import Ended, fork
 from agent.runtime.host.choice import Target
 from agent.runtime.host.loop import READ, WRITE, Loop, Timer
+from agent.runtime.host.notes import Notes
 from agent.runtime.release import Release
 from agent.runtime.worker.worker import Settings, run
 from littoral.errors import NoRoomError
@@ -60,8 +61,7 @@ class Owner(Protocol):
 class Worker:
     """One worker process. `welcome` is what its clients are told, empty until it is ready.
 
-    used_at: when it was last asked or given a client
-    (monotonic clock).
+    used_at: when it was last asked or given a client (monotonic clock). notes: why apps found its answers bad.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Worker:
         self.delegate = settings.delegate
         self.welcome: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
+        self.notes = Notes()
         self._welcome_parts: list[str] = []
         self.used_at = time.monotonic()
         self._loop = loop
@@ -215,6 +216,8 @@ class Worker:
             case "counters":
                 self.counts = body
                 self.used_at = time.monotonic()  # it tells only what has changed
+            case "notes":
+                self.notes.take(body["notes"])
             case "drained":
                 self.counts = body
                 self.owner.worker_drained(self)

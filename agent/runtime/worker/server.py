@@ -261,10 +261,15 @@ class ModelServer:
         subscribers = sum(connection.subscribes for connection in self._connections.values())
         return {**self._tally.counts(), "waiting": self._waiting(), "subscribers": subscribers}
 
+    def _count_votes(self) -> None:
+        if notes := self._answers.count_votes():
+            self._channel.send_patiently("notes", {"notes": notes})
+
     def _tick(self) -> None:
         self._ticker.ticked()
         if self._sampler is not None:
             self._sampler.tick()
+        self._count_votes()
         counts = self._counts()
         told = counts != self._told_counts
         if told:
@@ -292,4 +297,5 @@ class ModelServer:
             self._channel.send_patiently("back", {"id": connection.id}, (connection.descriptor, memfd, *shared))
             connection.close()
             os.close(memfd)
+        self._count_votes()
         self._channel.send_patiently("drained", self._counts())

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from agent.control import Counters, Died
-from agent.health.judge import Judge, Policy, Verdict
+from agent.health.judge import Before, Judge, Policy, Verdict
 from agent.health.sequential import Watch
 
 
@@ -18,7 +18,7 @@ class Trial:
     """A worker that answers, second by second, and the judge that watches it."""
 
     def __init__(self, judge: Judge | None = None, worker: int = 100, **start: int) -> None:
-        self.judge = judge or Judge(Policy(), baseline_constant=3)
+        self.judge = judge or Judge(Policy(), Before(constant=3))
         self.now = 0.0
         self.state = {"answers": 0, "errors": 0, "invalid": 0, "late": 0, **start}
         self.run = {"run_answers": 0, "run_inputs": 0}
@@ -156,7 +156,7 @@ def test_ten_seconds_in_which_the_whole_device_is_slow_are_forgiven() -> None:
 def test_constant_answers_are_judged_against_the_baselines_own(
     answers: int, inputs: int, baseline: int, found: bool
 ) -> None:
-    trial = Trial(Judge(Policy(), baseline))
+    trial = Trial(Judge(Policy(), Before(constant=baseline)))
     verdict = trial.second(answers=answers, run_answers=answers, run_inputs=inputs)
     assert (verdict is not None) is found
 

@@ -180,10 +180,14 @@ class FakeJudge:
 
     def __init__(self) -> None:
         self.answers = 0
+        self.notes: tuple[str, ...] = ()
         self.word: Verdict | None = None
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
+
+    def noted(self, notes: tuple[str, ...]) -> None:
+        self.notes = notes
 
     def died(self, died: control.Died, now_s: float) -> None:
         self.word = FakeVerdict("crashed", f"signal {died.signal}")
@@ -262,7 +266,7 @@ class World:
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
-            judge=lambda manifest, constant: self.judge,
+            judge=lambda manifest, slot: self.judge,
             online=lambda: self.online,
             known_time=lambda: 0,
             wall=lambda: self.wall,
