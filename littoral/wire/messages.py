@@ -248,6 +248,7 @@ EVENT_KINDS = (
     "activated",
     "lease-overrun",  # apps held leases for longer than a release waits; it is switched to
     "committed",
+    "judged",  # a verdict on a release; facts: the evidence
     "confirmed",  # the evidence of what is committed has become full
     "rolled-back",
     "failed",

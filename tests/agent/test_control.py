@@ -12,6 +12,8 @@ from littoral.errors import ProtocolError
 BUNDLE = "b" * 64
 ONE_OF_EACH: tuple[control.Message, ...] = (
     control.Try(1, "m", BUNDLE),
+    control.Rehearse(4, "m", BUNDLE, "a" * 64, 2, 1),
+    control.Rehearsed(4, "m", BUNDLE, facts={"skill_ppm": 1, "probes": [{"name": "half"}], "why": ""}),
     control.Apply("m", handover=True),
     control.Unload("m"),
     control.Measure(),

@@ -5,7 +5,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from fleet.cli import remote, tables
+from fleet.cli import judgements, remote, tables
 from littoral.names import check_name
 
 _MODEL_FIELDS = ("release", "stage", "evidence")
@@ -78,6 +78,7 @@ def text(device: dict[str, Any]) -> str:
         [
             tables.show([device["id"], ""], facts, ""),
             tables.show(header, models, "it serves no model"),
+            *map(judgements.text, device["judgements"]),
             tables.show(["WHEN", "EVENT", ""], events, "no event yet"),
         ]
     )

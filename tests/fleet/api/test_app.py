@@ -17,7 +17,17 @@ from fleet.repo import Repository
 from fleet.service import Service
 from littoral import canonical
 from littoral.wire.messages import Event
-from tests.fleet.parts import PASSPHRASE, Bundle, committed, eventually, make_bundle, make_csr, new_key, reported
+from tests.fleet.parts import (
+    PASSPHRASE,
+    Bundle,
+    committed,
+    eventually,
+    evidence,
+    make_bundle,
+    make_csr,
+    new_key,
+    reported,
+)
 
 Publish = Callable[[Bundle], httpx.Response]
 
@@ -61,6 +71,8 @@ GUARDED = [
     ("GET", "/mirror"),
     ("GET", "/devices"),
     ("GET", "/devices/door"),
+    ("GET", "/devices/door/judgements"),
+    ("GET", "/judgements"),
     ("GET", "/releases"),
     ("GET", "/rollouts"),
     ("GET", "/events"),
@@ -259,6 +271,23 @@ def test_a_device_shows_all_that_is_known_of_it(client: httpx.Client, service: S
     assert len(client.get("/api/v1/events?limit=1").json()) == 1
     assert error_of(client.get("/api/v1/events?limit=x")) == (400, "bad-request")
     assert error_of(client.get("/api/v1/devices/gate")) == (404, "not-found")
+
+
+def test_the_last_judgement_on_each_model_is_shown_with_its_evidence(client: httpx.Client, service: Service) -> None:
+    enrol(client)
+    enrol(client, "gate")
+    for name, outcome in (("door", "rolled-back"), ("gate", "committed")):
+        event = Event("j1", 7, "judged", "eye", 2, "text", evidence(outcome))
+        service.take([Received(name, "event", event.encode(), 1, 1)])
+    [door] = client.get("/api/v1/devices/door/judgements").json()
+    assert set(door) == {"device", "model", "release", "at", "received", "evidence"}
+    assert (door["device"], door["model"], door["evidence"]) == ("door", "eye", evidence())
+    assert client.get("/api/v1/devices/door").json()["judgements"] == [door]
+    every = client.get("/api/v1/judgements").json()
+    assert {one["device"]: one["evidence"]["outcome"] for one in every} == {"door": "rolled-back", "gate": "committed"}
+    assert len(client.get("/api/v1/judgements?limit=1").json()) == 1
+    assert error_of(client.get("/api/v1/devices/yard/judgements")) == (404, "not-found")
+    assert error_of(client.get("/api/v1/judgements?limit=0")) == (400, "bad-request")
 
 
 def test_an_unknown_address_and_a_failure_are_errors_of_the_same_form(

@@ -25,6 +25,7 @@ DEVICE: dict[str, Any] = {
     "desired_generation": 5,
     "warnings": ["XNNPACK is off"],
     "models": {"eye": MODEL},
+    "judgements": [],
     "events": [{"received": 9, "kind": "rolled-back", "text": "it went back"}],
 }
 
