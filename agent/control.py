@@ -13,6 +13,7 @@ from littoral.errors import BadNameError, ProtocolError
 from littoral.names import check_name
 
 MAX_LINE_BYTES = 262_144
+MOST_REST_PERCENT = 10_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 # --- agent to runtime -------------------------------------------------------------------------------------------
@@ -45,6 +46,16 @@ class Unload:
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Ask for Memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much less the runtime is to do, as the device is in trouble; until the next one, or until this connection
+    ends. Without one it does all it can.
+    """
+
+    rest_percent: int  # of each run's time, that a worker rests after it
+    shadows: bool  # whether inputs may be answered by another release too
 
 
 # --- runtime to agent -------------------------------------------------------------------------------------------
@@ -173,10 +184,12 @@ class Leases:
     held: int
 
 
-Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
+Message = (
+    Try | Apply | Unload | Measure | Pace | Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
+)
 _KINDS: dict[str, Any] = {
     cls.__name__.lower(): cls
-    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory, Leases)
+    for cls in (Try, Apply, Unload, Measure, Pace, Greeting, Tried, Serving, Failed, Counters, Died, Memory, Leases)
 }
 
 
@@ -228,6 +241,8 @@ def _check(message: Message) -> None:
                     check_name(model, "model")
             case "bundle":
                 _check_bundle(item, may_be_empty=isinstance(message, Serving | Failed))
+            case "rest_percent" if not 0 <= item <= MOST_REST_PERCENT:
+                raise ValueError(f"a rest of {item} %")
 
 
 def _fits(item: Any, wanted: Any) -> bool:

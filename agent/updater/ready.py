@@ -1,4 +1,5 @@
-"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn.
+"""The step before the switch: waits for the maintenance window, for apps that hold a lease, for its turn, and for a
+device that is fit.
 
 All of it is decided on the device, with or without a network. The wall clock decides only whether a window is open.
 """
@@ -14,7 +15,7 @@ from littoral import windows
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, and how long leases are waited for has a limit of its own.
+    far apart, a summer may be long, and how long leases are waited for has a limit of its own.
 
     Raises WindowError for a wish whose window is none.
     """
@@ -29,6 +30,8 @@ class ReadyStep(Step):
         self._leased_since: float | None = None
 
     def poll(self, now: float) -> Result | None:
+        unfit = self.unfit()
+        self.code = unfit.code if unfit else ""
         self.detail = self.waits_for() or self._turn() or self._leases(now)
         if self.detail:
             return None
@@ -39,7 +42,8 @@ class ReadyStep(Step):
         return Result(Outcome.DONE)
 
     def waits_for(self) -> str:
-        return super().waits_for() or self._window_closed()
+        unfit = self.unfit()
+        return super().waits_for() or (unfit.text if unfit else "") or self._window_closed()
 
     @property
     def _held(self) -> int:

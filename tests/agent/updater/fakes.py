@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent import control
+from agent.alarms import Symptom
 from agent.config import Config
 from agent.source import Source, Wanted
 from agent.updater.child_protocol import Plan, Request
@@ -118,11 +119,13 @@ class FakeRuntime:
         self.fails: dict[str, tuple[str, bool]] = {}  # bundle: how its trial child ends (code, proven)
         self.cannot_load: set[str] = set()
         self.loads: list[str] = []
+        self.tried: list[str] = []
         self.state = Path()
 
     def send(self, message: control.Message) -> bool:
         if isinstance(message, control.Try):
             code, proven = self.fails.get(message.bundle, ("", False))
+            self.tried.append(message.bundle)
             facts = {"memory_bytes": 1000, "invoke_p50_us": 5, "threads": 2, "interpreters": 1, "cpus": 12}
             self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
         elif isinstance(message, control.Apply):
@@ -170,6 +173,7 @@ class FakeJudge:
     def __init__(self) -> None:
         self.answers = 0
         self.word: Verdict | None = None
+        self.troubled = False
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
@@ -179,6 +183,9 @@ class FakeJudge:
 
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         return
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        self.troubled = troubled
 
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
@@ -230,6 +237,7 @@ class World:
         self.online = True
         self.traffic = True  # whether apps ask
         self.safe = False
+        self.unfit: tuple[Symptom, ...] = ()
         self.wall = 1_800_000_000.0  # 2027-01-15, a Friday, 08:00 UTC
         self.told: list[tuple[str, str]] = []
         self.facts: dict[str, dict[str, Any]] = {}  # of the last milestone of each kind
@@ -257,6 +265,8 @@ class World:
             safe=lambda: self.safe,
             may_activate=lambda model: True,
             tell=self._tell,
+            shadows=lambda: not self.unfit,
+            unfit=lambda: self.unfit,
         )
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
