@@ -193,5 +193,5 @@ class Alarms:
     def _say(self, event: str, symptom: Symptom) -> None:
         what = alarm(symptom)
         text = f"{what.title}: {what.text}" if what.text else what.title
-        facts = {"code": what.code, "severity": what.severity, "remedy": what.remedy}
+        facts = {"code": what.code, "severity": what.severity}
         self._tell(event, symptom.model, 0, text, facts)

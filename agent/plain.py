@@ -99,7 +99,9 @@ def device(told: dict[str, Any]) -> str:
         parts.append(f"{told['available_bytes'] >> 20} MB of memory available")
     if told["disk_free_bytes"] is not None:
         parts.append(f"{told['disk_free_bytes'] >> 20} MB of disk free")
-    return ", ".join([*parts, *([_LESS[told["level"]]] if told["level"] in _LESS else [])])
+    if told["level"] in _LESS:
+        parts.append(_LESS[told["level"]])
+    return ", ".join(parts) or "it says nothing of itself"
 
 
 def span(seconds: float) -> str:
