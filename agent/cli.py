@@ -165,8 +165,11 @@ def _status(args: argparse.Namespace) -> int:
         print("  not connected to the fleet's broker")
     if answering is None:
         print("  the runtime does not answer: nothing is served now")
-    for warning in told["warnings"] if told else ():
-        print(f"  warning: {warning}")
+    for alarm in told["warnings"] if told else ():
+        for line in plain.alarm(alarm):
+            print(f"  {line}")
+    if told is not None:
+        print(f"  device: {plain.device(told['device'])}")
     if runtime is not None:
         slower = f"; slower than it should be: {runtime['degraded']}" if runtime["degraded"] else ""
         print(f"  engine {runtime['engine']}{slower}")

@@ -136,6 +136,18 @@ class Rehearsal:
 
 
 @dataclass(frozen=True, slots=True)
+class Hardware:
+    """When this device counts as being in trouble, and how much less it is then asked."""
+
+    hot_c: float = 0.0  # degrees Celsius; 0: where the zone itself throttles, 80 where it does not say
+    critical_c: float = 0.0  # 0: 10 above hot, and at least 5 below where the kernel ends the machine
+    zones: tuple[str, ...] = ()  # types of thermal zones that count; none: those of processors
+    pressure_percent: float = 10.0  # of the time in which something waits for memory
+    disk_low_bytes: int = 8 * 1024 * 1024  # less is left free than any download leaves
+    rest_percent: int = 100  # of each run's time, that a worker rests after it while the device is hot; 0: none
+
+
+@dataclass(frozen=True, slots=True)
 class Reports:
     """What the fleet server is told."""
 
@@ -159,6 +171,7 @@ class Config:
     mirror: Mirror = Mirror()
     probation: Probation = Probation()
     rehearsal: Rehearsal = Rehearsal()
+    hardware: Hardware = Hardware()
     reports: Reports = Reports()
     models: dict[str, Model] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
@@ -181,6 +194,7 @@ SECTIONS: dict[str, Any] = {
     "mirror": Mirror,
     "probation": Probation,
     "rehearsal": Rehearsal,
+    "hardware": Hardware,
     "reports": Reports,
 }
 _OPEN = ("models", "access", "delegates")  # as many tables as the operator writes

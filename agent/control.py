@@ -15,6 +15,7 @@ from littoral.names import check_name
 MAX_LINE_BYTES = 262_144
 MOST_NOTES = 3  # of apps, of one release
 MAX_NOTE = 200  # characters
+MOST_REST_PERCENT = 10_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 # --- agent to runtime -------------------------------------------------------------------------------------------
@@ -61,6 +62,16 @@ class Unload:
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Ask for Memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much less the runtime is to do, as the device is in trouble; until the next one, or until this connection
+    ends. Without one it does all it can.
+    """
+
+    rest_percent: int  # of each run's time, that a worker rests after it
+    shadows: bool  # whether inputs may be answered by another release too
 
 
 # --- runtime to agent -------------------------------------------------------------------------------------------
@@ -230,6 +241,7 @@ Message = (
     | Apply
     | Unload
     | Measure
+    | Pace
     | Greeting
     | Tried
     | Rehearsed
@@ -298,6 +310,8 @@ def _check(message: Message) -> None:
             case "notes":
                 if len(item) > MOST_NOTES or any(len(note) > MAX_NOTE for note in item):
                     raise ValueError(f"{len(item)} notes of up to {max(map(len, item))} characters")
+            case "rest_percent" if not 0 <= item <= MOST_REST_PERCENT:
+                raise ValueError(f"a rest of {item} %")
 
 
 def _fits(item: Any, wanted: Any) -> bool:

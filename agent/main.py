@@ -10,9 +10,12 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from agent import fsio
+from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
 from agent.control import Counters
 from agent.health import gate
@@ -26,6 +29,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.readings import Sensors
 from agent.slots import Slot
 from agent.status import StatusSocket
 from agent.updater import clock, folder
@@ -40,6 +44,7 @@ from agent.updater.safety import SafeMode
 from agent.updater.steps import Rooms
 from agent.updater.update import Updates
 from agent.updater.voucher import Voucher
+from agent.vitals import Vitals
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
 from littoral.errors import ConfigError, ConflictError
@@ -52,8 +57,8 @@ IDLE_TICK_S = 1.0
 log = logging.getLogger("littoral.agent")
 
 
-def run(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT.
+def run(config: Config, root: Path = Path("/")) -> int:
+    """Runs until SIGTERM or SIGINT. root: where /sys and /proc are.
 
     Raises ConfigError for settings that no device can run with, ConflictError where another agent runs here.
     """
@@ -63,7 +68,7 @@ def run(config: Config) -> int:
     with _alone(config):
         with contextlib.suppress(OSError):  # a disk that cannot do it says so again, at the next decision
             fsio.settle(config.state)
-        agent = Agent(config)
+        agent = Agent(config, root)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.startup()
@@ -91,7 +96,7 @@ def _alone(config: Config) -> Iterator[None]:
 class Agent:
     """One device's agent."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, root: Path = Path("/")) -> None:
         self._config = config
         self._boot = uuid.uuid4().hex[:16]  # names this start of the agent in reports
         self._topics = Topics(config.tenant)
@@ -111,6 +116,8 @@ class Agent:
         self._folder = FolderSource(config.state / folder.NAME)
         self._wish = LocalWish(config.state, self._memory, self._tell)
         self._voucher = Voucher(str(config.control_socket))
+        self._vitals = Vitals(config.hardware, Sensors(root, config.state, config.hardware.zones).read, self._voucher)
+        self._alarms = Alarms(self._tell)
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
         self._intake = Intake(config, self._memory, self._planner, self._tell)
@@ -130,6 +137,8 @@ class Agent:
             may_activate=lambda model: True,
             tell=self._tell,
             weigh=_weigh,
+            shadows=lambda: self._vitals.shadows,
+            unfit=lambda: self._vitals.unfit,
         )
         self._updates = Updates(rooms, Moment(int(time.time()), clock.boot_id()))
 
@@ -149,6 +158,8 @@ class Agent:
 
     def turn(self, now: float, at: int) -> None:
         """Everything that can be done without waiting. now: boot clock, seconds; at: seconds since 1970."""
+        self._vitals.tick(now, self._updates.watching)
+        self._updates.device(self._vitals.troubled, now)
         self._hear_link(now)
         self._hear_runtime(now)
         for result in self._canary.poll():
@@ -163,6 +174,7 @@ class Agent:
         self._take_in(now)
         self._safety.tick(now)
         self._updates.tick(now, at)
+        self._alarms.look(self._symptoms(), now)
         self._status.answer(self._told)
         self._reporter.report(self._reported())
         self._reporter.tick(now, at)
@@ -261,7 +273,7 @@ class Agent:
             generation=self._memory.generation,
             tags=self._config.tags,
             models={name: update.view() for name, update in self._updates.models.items()},
-            warnings=self._warnings(),
+            warnings=self._alarms.told,
         )
 
     def _told(self) -> dict[str, Any]:
@@ -271,22 +283,29 @@ class Agent:
             "connected": self._link.connected,
             "generation": self._memory.generation,
             "safe_mode": self._safety.active,
-            "warnings": list(self._warnings()),
+            "warnings": [asdict(alarm) for alarm in alarms(self._symptoms())],
+            "device": self._vitals.told(),
             "models": {name: update.situation() for name, update in self._updates.models.items()},
         }
 
-    def _warnings(self) -> tuple[str, ...]:
-        """What is wrong with this device rather than with a release."""
-        greeting = self._voucher.greeting
-        found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem, self._source.problem]
-        found += [
-            self._safety.warning,
-            self._intake.problem,
-            *(update.warning for update in self._updates.models.values()),
+    def _symptoms(self) -> list[Symptom]:
+        """What is wrong with this device, rather than with a release, at this moment."""
+        greeting, dropped = self._voucher.greeting, self._outbox.dropped
+        found = {
+            "runtime-away": "" if greeting else "nothing listens on its control socket",
+            "runtime-slow": greeting.degraded if greeting else "",
+            "outbox-broken": self._outbox.problem,
+            "mirror-rests": self._source.problem,
+            "safe-mode": self._safety.warning,
+            "desired-waits": self._intake.problem,
+            "reports-lost": f"{dropped} since the agent started" if dropped else "",
+        }
+        of_models = [update.symptom for update in self._updates.models.values()]
+        return [
+            *self._vitals.symptoms,
+            *(Symptom(code, text) for code, text in found.items() if text),
+            *(symptom for symptom in of_models if symptom is not None),
         ]
-        if self._outbox.dropped:
-            found.append(f"{self._outbox.dropped} reports lost")
-        return tuple(warning for warning in found if warning)
 
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:

@@ -1,4 +1,4 @@
 """Whether a release on trial is as good as it should be: signals in, verdict out.
 
-sequential.py and judge.py touch no clock, disk or socket. canary.py asks the model as an app would.
+sequential.py, judge.py and device.py touch no clock, disk or socket. canary.py asks the model as an app would.
 """

@@ -85,6 +85,7 @@ class Judge:
         self._canaries = 0
         self._canary_ok = False
         self._failures = 0
+        self._troubled = False
         self._verdict: Verdict | None = None
 
     def counters(self, counters: Counters, now_s: float) -> None:
@@ -104,7 +105,7 @@ class Judge:
         self.answers = max(self.answers, self._answered - self._canaries)
         if self._errors.add(errors, answers + errors, began_s, now_s):
             self._find("errors", _told(self._errors.evidence, "requests failed", self._policy.errors))
-        if self._late.add(late, answers, began_s, now_s):
+        if not self._troubled and self._late.add(late, answers, began_s, now_s):
             told = _told(self._late.evidence, "answers took longer than the release's own p95_us", self._policy.late)
             self._find("late", told)
         said = votes or min(answers, 1)
@@ -139,6 +140,14 @@ class Judge:
             if self._failures >= self._policy.canary_failures:
                 reason = f"{self._failures} canary inferences in a row failed, the last by {code}: {text}"
                 self._find("canary", (reason, {"failures": self._failures, "code": code}))
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        """Whether the device itself is in trouble (hot, throttled, short of memory): then lateness says nothing, nor
+        does what came before that was known.
+        """
+        if troubled and not self._troubled:
+            self._late = Watch(self._policy.late)
+        self._troubled = troubled
 
     def verdict(self, now_s: float) -> Verdict | None:
         """The first thing that was found bad, for good; None while there is none."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent import control, fsio, slots
+from agent.alarms import Symptom
 from agent.slots import SlotRecord, Update
 from agent.updater import delivery, evidence, machine, overtaking, trial
 from agent.updater.baseline import Baseline
@@ -16,7 +17,7 @@ from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
 from agent.updater.repair import Repair
 from agent.updater.steps import CanaryResult, Rooms, Step, Work
-from agent.updater.view import view
+from agent.updater.view import symptom, view
 from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
 from littoral.wire.messages import Ending, ModelState, Want
@@ -80,16 +81,9 @@ class ModelUpdate:
         return self.record.update is not None and self.record.update.local
 
     @property
-    def warning(self) -> str:
-        """What is wrong with this model on this device, "" when nothing is."""
-        serving, serves = self._rooms.voucher.serving.get(self.model), self.record.serves
-        settled = self.record.stage == "committed" and self.state not in (State.COMMIT, State.ROLLBACK)
-        if self.problem or serving is None or serves is None or not settled or serving.bundle == serves.bundle:
-            return self.problem
-        instead = f"release {serving.release} answers" if serving.release else "nothing answers"
-        return (
-            f"release {serves.release} of {self.model} is committed and cannot be served, {instead}: {serving.reason}"
-        )
+    def symptom(self) -> Symptom | None:
+        """What is wrong with this model on this device, None when nothing is."""
+        return symptom(self.record, self._rooms.voucher.serving.get(self.model), self.problem)
 
     def want(self, want: Want | None, generation: int, local: bool = False) -> None:
         """What is wanted of this model; None removes it. local: by a person at this device."""
@@ -139,6 +133,17 @@ class ModelUpdate:
         watching = self._watch or self._step
         if watching is not None and result.model == self.model:
             watching.canary(result, now)
+
+    @property
+    def watching(self) -> bool:
+        """Whether a release of it is being judged."""
+        return self._watch is not None or self.state is State.PROBATION
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
+        watching = self._watch or self._step
+        if watching is not None:
+            watching.device(troubled, now)
 
     def arrived(self, name: str, data: bytes | None, now: float) -> None:
         if self._step is not None:
@@ -191,9 +196,15 @@ class ModelUpdate:
                 self._rests = f"release {want.release} is tried again in {left_s:.0f} s"
             elif self._repair.finds_spoiled(self._rooms.config.state, serves):
                 self._begin_repair(now, at)
+            elif (why := self._unfit()) and not want.urgent:
+                self._rests = why
             else:
                 loads = self._rooms.config.updates.trial_loads
                 self._begin_with(want, f"release {want.release} is wanted", at, loads, self._local)
+
+    def _unfit(self) -> str:
+        """Why nothing is begun on this device now. Where the disk is short, planning makes room."""
+        return next((each.text for each in self._rooms.unfit() if each.code != "disk-low"), "")
 
     def _begin_repair(self, now: float, at: int) -> None:
         serves = self.record.serves

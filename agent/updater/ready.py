@@ -1,4 +1,5 @@
-"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn.
+"""The step before the switch: waits for the maintenance window, for apps that hold a lease, for its turn, and for a
+device that is fit.
 
 All of it is decided on the device, with or without a network. The wall clock decides only whether a window is open.
 """
@@ -17,8 +18,8 @@ from littoral import windows
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, and how long leases are waited for has a limit of its own. The time for which a rollout has it answer
-    beside its baseline comes on top.
+    far apart, a summer may be long, and how long leases are waited for has a limit of its own. The time for which a
+    rollout has it answer beside its baseline comes on top.
 
     Raises WindowError for a wish whose window is none.
     """
@@ -38,6 +39,8 @@ class ReadyStep(Step):
     def poll(self, now: float) -> Result | None:
         if self._shadow is not None and (bad := self._shadow.poll(now)) is not None:
             return bad
+        unfit = self.unfit()
+        self.code = unfit.code if unfit else ""
         self.detail = self.waits_for() or self._shadowed(now) or self._turn() or self._leases(now)
         if self.detail:
             return None
@@ -52,7 +55,8 @@ class ReadyStep(Step):
             self._shadow.notice(message, now)
 
     def waits_for(self) -> str:
-        return super().waits_for() or self._window_closed()
+        unfit = self.unfit()
+        return super().waits_for() or (unfit.text if unfit else "") or self._window_closed()
 
     def _beside(self, now: float) -> Shadow | None:
         """The comparison with what is served, for as long as the rollout asks; a first release has none."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent import control
+from agent.alarms import Symptom
 from agent.config import Config
 from agent.slots import Slot, SlotRecord
 from agent.source import Source
@@ -40,6 +41,7 @@ class Judge(Protocol):
     def noted(self, notes: tuple[str, ...]) -> None: ...
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
+    def device(self, troubled: bool, now_s: float) -> None: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
     def healthy(self, now_s: float) -> bool: ...
 
@@ -87,8 +89,8 @@ class Rooms:
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
     this device wished for. weigh(measured, manifest, policy): what a comparison of a release with its baseline means.
-    shadows: whether the device has time for comparisons beside what it serves. judge: of the release with this manifest
-    in this slot.
+    shadows: whether anything may run now beside what apps ask for; unfit: why no release may be tried now, as the device
+    itself is in trouble. judge: of the release with this manifest in this slot.
     """
 
     config: Config
@@ -108,6 +110,7 @@ class Rooms:
     weigh: Callable[[dict[str, Any], Manifest, str], Weighed]
     shadows: Callable[[], bool] = lambda: True
     make_room: Callable[[str, Manifest, Callable[[], bool]], None] = lambda model, wanted, fits: None
+    unfit: Callable[[], tuple[Symptom, ...]] = tuple
 
     def at_the_folder(self) -> "Rooms":
         """The same for an update out of the folder: there is no network to wait for."""
@@ -154,6 +157,10 @@ class Step:
             return "waiting for the network"
         return ""
 
+    def unfit(self) -> Symptom | None:
+        """Why the device is not fit to try a release now. What is urgent is tried all the same."""
+        return None if self.update.urgent else next(iter(self.rooms.unfit()), None)
+
     def expired(self) -> Result:
         """How it ends at its deadline."""
         return Result(Outcome.EXPIRED, "deadline", f"{self.update.state} took over {self.deadline_s:.0f} s")
@@ -163,6 +170,9 @@ class Step:
 
     def canary(self, result: CanaryResult, now: float) -> None:
         """The canary asked this model."""
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
 
     def arrived(self, name: str, data: bytes | None, now: float) -> None:
         """The source delivered `name`."""

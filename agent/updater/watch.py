@@ -94,6 +94,10 @@ class Watch:
         self.canary_ok = result.ok
         self._judge.canary(result.ok, result.code, result.text, now)
 
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
+        self._judge.device(troubled, now)
+
     def news(self) -> dict[str, int]:
         """Fields of Slot worth a durable write now; mostly none. All in all a bounded number of writes."""
         settings = self._rooms.config.probation

@@ -25,7 +25,7 @@ def device_view(device: Device, desired: StoredDesired | None) -> dict[str, Any]
         "seen": device.seen,
         "generation": device.generation,
         "desired_generation": desired.generation if desired else 0,
-        "warnings": list(reported.warnings) if reported else [],
+        "warnings": [asdict(alarm) for alarm in reported.warnings] if reported else [],
         "models": {name: asdict(state) for name, state in reported.models.items()} if reported else {},
     }
 

@@ -61,6 +61,8 @@ class Host:
             ring_bytes=config.rehearsal.ring_bytes,
         )
         workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
+        self._workshop = workshop
+        self._pace = control.Pace(0, shadows=True)
         self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
         self._access = access.of_device(config.access)
         _raise_descriptor_limit(
@@ -210,6 +212,7 @@ class Host:
                 self.tell(control.Leases(name, held))
 
     def _agent_left(self) -> None:
+        self._keep_pace(control.Pace(0, shadows=True))
         self._trials.cancel()
         self._rehearsals.cancel()
         for model in self._models.values():
@@ -230,12 +233,23 @@ class Host:
                 self._measure()
                 models = {name: model.memory_bytes for name, model in self._models.items()}
                 self.tell(control.Memory(self._budget_bytes, models))
+            case control.Pace():
+                self._keep_pace(message)
             case _:
                 journal.say(f"the agent sent {type(message).__name__}, which is for the runtime to say", "WARNING")
 
     def _apply(self, message: control.Apply) -> None:
         model = self._models.get(message.model) or self._add(message.model)
         model.apply(message.handover)
+
+    def _keep_pace(self, pace: control.Pace) -> None:
+        """Whatever is loaded later keeps it too."""
+        if pace != self._pace:
+            self._pace = pace
+            journal.tell(pace)
+        self._workshop.rest_percent = pace.rest_percent
+        for worker in self._workers():
+            worker.rest(pace.rest_percent)
 
     # --- small things -----------------------------------------------------------------------------------------
 

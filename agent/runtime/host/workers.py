@@ -91,6 +91,7 @@ class Worker:
         self._expected_bytes = expected_bytes
         self._refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
         self._timed_out = False
+        self._rest_percent = 0
         self._channel, end = channel_pair()
         keep = {end.fileno()} if settings.ring is None else {end.fileno(), settings.ring}
         try:
@@ -130,6 +131,12 @@ class Worker:
             self._child.set_oom_score(_oom_score(target.stage))
             self._send("stage", {"stage": target.stage})
         self.target = target
+
+    def rest(self, percent: int) -> None:
+        """After each run for so much of its time."""
+        if percent != self._rest_percent:
+            self._rest_percent = percent
+            self._send("pace", {"rest_percent": percent})
 
     def drain(self, within_s: float) -> None:
         """Finish the answer at hand, give every connection back, end. Killed if that takes too long."""
@@ -274,13 +281,14 @@ class Worker:
 
 
 class Workshop:
-    """Makes the workers of all models of a host."""
+    """Makes the workers of all models of a host. rest_percent: of those made from now on."""
 
     def __init__(self, loop: Loop, engine: Engine, limits: Limits, load_timeout_s: float) -> None:
         self._loop = loop
         self._engine = engine
         self._limits = limits
         self._load_timeout_s = load_timeout_s
+        self.rest_percent = 0
 
     def make(
         self,
@@ -314,6 +322,7 @@ class Workshop:
         except OSError as error:
             raise NoRoomError(f"no worker can be made: {error}") from error
         worker.expect(self._load_timeout_s)
+        worker.rest(self.rest_percent)
         return worker
 
 

@@ -17,7 +17,9 @@ const EVENT_KIND = {
   "rollout-done": "good", "rollout-started": "busy", "rollout-halted": "bad", enrolled: "good",
   "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad", judged: "busy",
   "wrong-bytes": "warn", needed: "warn", refused: "warn", blocked: "warn", "desired-refused": "warn",
+  alarm: "warn", "alarm-ended": "good",
 };
+const SEVERITY = { critical: "bad", warning: "warn", notice: "" };
 const ORDER = ["stuck", "failed", "rolled-back", "blocked", "held", "trial", "testing", "staged", "fetching",
   "offered", "pending", "committed", "superseded"];
 
@@ -252,6 +254,12 @@ function modelCells(name, model) {
   ];
 }
 
+// Something wrong with a device: what, what was found, what can be done.
+function alarm(one) {
+  return node("span", { class: "alarm" }, pill(one.title, SEVERITY[one.severity]), " ", node("code", {}, one.code),
+    one.text ? node("span", {}, one.text) : null, one.remedy ? node("span", { class: "quiet" }, one.remedy) : null);
+}
+
 function deviceRows(device) {
   const models = Object.entries(device.models).sort(([a], [b]) => a.localeCompare(b));
   const span = { rowspan: Math.max(1, models.length) };
@@ -260,7 +268,7 @@ function deviceRows(device) {
     node("span", { class: `dot ${device.online ? "on" : ""}`, role: "img", "aria-label": device.online ? "online" : "offline", title: device.online ? "online" : "offline" }),
     device.id,
     node("span", { class: "tags" }, [...tags, device.architecture, device.engine].filter(Boolean).join(" · ")),
-    device.warnings.map((text) => node("span", { class: "tags" }, pill(text, "warn"))));
+    device.warnings.map(alarm));
   const seen = node("td", { class: "time", ...span }, moment(device.seen));
   if (!models.length) {
     return [node("tr", {}, name, node("td", { class: "quiet", colspan: 3 }, "no model yet"), seen)];

@@ -52,6 +52,23 @@ def test_an_idle_trial_is_never_found_bad() -> None:
     assert seconds_until_found(Trial(), dict) is None
 
 
+def test_a_device_in_trouble_makes_no_release_late() -> None:
+    trial = Trial()
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}, longest=11) is None
+    trial.judge.device(True, trial.now)  # what came before it was known says nothing either
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) is None
+    trial.judge.canary(True, "", "", trial.now)
+    assert trial.judge.healthy(trial.now)
+    trial.judge.device(False, trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) == 12
+
+
+def test_a_device_in_trouble_excuses_no_errors() -> None:
+    trial = Trial()
+    trial.judge.device(True, trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 0, "errors": 10}) == 6
+
+
 @pytest.mark.parametrize(
     ("died", "code", "text"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent import control
+from agent.alarms import Symptom
 from agent.config import Config
 from agent.health.gate import LINEAGE, weigh
 from agent.source import Source, Wanted
@@ -122,11 +123,13 @@ class FakeRuntime:
         self.rehearsed: list[control.Rehearse] = []
         self.cannot_load: set[str] = set()
         self.loads: list[str] = []
+        self.tried: list[str] = []
         self.state = Path()
 
     def send(self, message: control.Message) -> bool:
         if isinstance(message, control.Try):
             code, proven = self.fails.get(message.bundle, ("", False))
+            self.tried.append(message.bundle)
             facts = {"memory_bytes": 1000, "invoke_p50_us": 5, "threads": 2, "interpreters": 1, "cpus": 12}
             self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
         elif isinstance(message, control.Rehearse):
@@ -182,6 +185,7 @@ class FakeJudge:
         self.answers = 0
         self.notes: tuple[str, ...] = ()
         self.word: Verdict | None = None
+        self.troubled = False
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
@@ -194,6 +198,9 @@ class FakeJudge:
 
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         return
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        self.troubled = troubled
 
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
@@ -246,6 +253,7 @@ class World:
         self.traffic = True  # whether apps ask
         self.safe = False
         self.shadows = True
+        self.unfit: tuple[Symptom, ...] = ()
         self.wall = 1_800_000_000.0  # 2027-01-15, a Friday, 08:00 UTC
         self.told: list[tuple[str, str]] = []
         self.facts: dict[str, dict[str, Any]] = {}  # of the last milestone of each kind
@@ -273,8 +281,9 @@ class World:
             safe=lambda: self.safe,
             may_activate=lambda model: True,
             tell=self._tell,
-            shadows=lambda: self.shadows,
+            shadows=lambda: self.shadows and not self.unfit,
             weigh=lambda measured, manifest, policy: weigh(measured, manifest.lineage, policy or LINEAGE),
+            unfit=lambda: self.unfit,
         )
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:

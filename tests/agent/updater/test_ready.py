@@ -1,4 +1,4 @@
-"""agent/updater/ready.py: windows, leases, and one model after the other."""
+"""agent/updater/ready.py: windows, leases, a device that is fit, and one model after the other."""
 
 import calendar
 import time
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.alarms import Symptom
 from agent.config import Updates as Settings
 from agent.updater.clock import BUILT_AT
 from agent.updater.machine import State
-from littoral.wire.messages import Desired
+from littoral.wire.messages import Desired, Progress
 from tests.agent.updater.fakes import FakeJudge, FakeVerdict, Release, make_release
 from tests.agent.updater.running import Device
 
@@ -186,6 +187,94 @@ def test_what_is_urgent_waits_for_no_lease(device: Device) -> None:
     wants(device, urgent=True)
     device.run(30)
     assert device.served == 2
+
+
+# --- a device in trouble ------------------------------------------------------------------------------------------
+
+HOT = Symptom("too-hot", "cpu is at 92 °C")
+FULL = Symptom("disk-low", "3 KB are free")
+
+
+def progress(device: Device) -> Progress:
+    found = device.cats.view().update
+    assert found is not None
+    return found
+
+
+def test_nothing_is_begun_on_a_device_that_is_too_hot(device: Device) -> None:
+    device.world.unfit = (HOT,)
+    wants(device)
+    device.run(30)
+    assert device.state is State.IDLE
+    assert device.cats.situation()["detail"] == HOT.text
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_a_full_disk_is_planned_for_as_planning_makes_room(device: Device) -> None:
+    device.world.unfit = (FULL,)
+    wants(device)
+    device.until(State.SELF_TEST)
+    assert "update-started" in device.world.kinds()
+
+
+@pytest.mark.parametrize("symptom", [HOT, FULL])
+def test_a_release_is_not_switched_to_on_a_device_that_is_not_fit(device: Device, symptom: Symptom) -> None:
+    wants(device)
+    device.until(State.READY)
+    device.world.unfit = (symptom,)
+    for _ in range(20):
+        device.turn(86_400.0)
+    assert (progress(device).state, progress(device).code, progress(device).detail) == (
+        "ready",
+        symptom.code,
+        symptom.text,
+    )
+    assert device.cats.situation()["left_s"] is None
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_a_release_is_not_tested_on_a_device_that_is_not_fit(device: Device) -> None:
+    wants(device)
+    device.until(State.STAGE)
+    device.world.unfit = (HOT,)
+    tests = len(device.world.runtime.tried)
+    device.run(30)
+    assert (progress(device).state, progress(device).code) == ("self-test", "too-hot")
+    assert len(device.world.runtime.tried) == tests
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_what_is_urgent_waits_for_no_device_to_cool(device: Device) -> None:
+    """It may be the remedy: the release before, which took less."""
+    device.world.unfit = (HOT, FULL)
+    wants(device, urgent=True)
+    device.run(60)
+    assert device.served == 2
+
+
+def test_a_trial_goes_on_and_may_go_back_while_the_device_is_hot(device: Device) -> None:
+    wants(device)
+    device.until(State.PROBATION)
+    device.world.unfit = (HOT,)
+    device.world.judge.word = FakeVerdict("not-finite", "NaN")
+    device.run(10)
+    assert device.served == 1
+
+
+def test_a_test_that_hung_on_a_device_in_trouble_proves_nothing(device: Device) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.fails[second.bundle] = ("hung", True)
+    device.want(second.want(urgent=True))
+    device.world.unfit = (HOT,)
+    device.run(30)
+    assert device.ending == ("refused", "hung")
+    assert device.record.blocks(second.bundle, 1) is None
 
 
 # --- several models -----------------------------------------------------------------------------------------------

@@ -112,6 +112,26 @@ def test_a_release_that_cannot_be_loaded_again_is_given_up(device: Device) -> No
     assert device.ending == ("rolled-back", "model-load")
 
 
+def test_the_judge_of_a_trial_and_of_what_is_watched_on_hears_of_a_device_in_trouble(device: Device) -> None:
+    heard = []
+
+    def say(troubled: bool) -> None:
+        device.updates.device(troubled, device.now)
+        heard.append((device.updates.watching, device.world.judge.troubled))
+
+    device.world.traffic = False
+    device.install(1, trusted=False)
+    device.turn()
+    say(True)
+    device.world.traffic = True
+    device.run(30)
+    say(False)  # nobody is judged any more
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.PROBATION)
+    say(False)
+    assert heard == [(True, True), (False, True), (True, False)]
+
+
 def test_a_full_release_is_watched_no_more(device: Device) -> None:
     device.install(1)
     device.world.judge.word = FakeVerdict("errors", "it fails")

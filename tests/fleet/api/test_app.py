@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fleet.metadata import sign_release
 from fleet.repo import Repository
 from fleet.service import Service
 from littoral import canonical
-from littoral.wire.messages import Event
+from littoral.wire.messages import Alarm, Event
 from tests.fleet.parts import (
     PASSPHRASE,
     Bundle,
@@ -258,13 +259,15 @@ def test_an_address_without_its_name_is_not_found(client: httpx.Client) -> None:
 def test_a_device_shows_all_that_is_known_of_it(client: httpx.Client, service: Service) -> None:
     enrol(client)
     bundle = make_bundle()
-    state = reported("door", 3, eye=committed(bundle))
+    alarms = (Alarm("too-hot", "Too hot", "critical", "92 degrees", "Cool it."), Alarm("warm", "Warm", "notice"))
+    state = replace(reported("door", 3, eye=committed(bundle)), warnings=alarms[::-1])
     event = Event("e1", 1, "committed", "eye", 1, "well", {"answers": 100})
     messages = [("state", state.encode()), ("event", event.encode())]
     service.take([Received("door", kind, payload, 1, 1) for kind, payload in messages])
     device = client.get("/api/v1/devices/door").json()
     assert device["models"]["eye"]["release"] == 1
     assert device["models"]["eye"]["last"]["outcome"] == "committed"
+    assert device["warnings"] == [asdict(alarm) for alarm in alarms]  # the worst first
     assert (device["generation"], device["engine"], device["desired"]) == (3, "litert", None)
     assert [one["kind"] for one in device["events"]] == ["committed", "enrolled"]
     assert client.get("/api/v1/events?device=door&model=eye").json() == [device["events"][0]]
