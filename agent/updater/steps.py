@@ -89,8 +89,8 @@ class Rooms:
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
     this device wished for. weigh(measured, manifest, policy): what a comparison of a release with its baseline means.
-    shadows: whether anything may run now beside what apps ask for; unfit: why no release may be tried now, as this device
-    is in trouble. judge: of the release with this manifest in this slot.
+    shadows: whether anything may run now beside what apps ask for; unfit: why no release may be tried now, as the
+    device is in trouble. judge: of the release with this manifest in this slot.
     """
 
     config: Config
