@@ -53,10 +53,12 @@ def test_what_a_softmax_is_made_of_becomes_scores() -> None:
     assert found.values.sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("offset", "values"), [(1, [0, 0.1, 0.7, 0.2]), (-1, [0.7, 0.2])])
-def test_an_offset_puts_scores_where_their_labels_are(offset: int, values: list[float]) -> None:
-    of = reader(f'decoder = "classification"\noffset = {offset}\n', scores())
-    assert read(of, [[[0.1, 0.7, 0.2]]]).values[0][: len(values)] == pytest.approx(values)
+@pytest.mark.parametrize(
+    ("offset", "given", "values"), [(1, [0.7, 0.2], [0, 0.7, 0.2]), (-1, [0.1, 0.7, 0.2], [0.7, 0.2])]
+)
+def test_an_offset_puts_scores_where_their_labels_are(offset: int, given: list[float], values: list[float]) -> None:
+    of = reader(f'decoder = "classification"\noffset = {offset}\n', scores((1, len(given))))
+    assert read(of, [[given]]).values[0] == pytest.approx(values)
 
 
 def test_without_a_card_an_output_with_a_value_for_each_label_is_the_scores() -> None:
