@@ -7,7 +7,7 @@ ends, the runtime waits its grace and then serves the baseline. docs/architectur
 import json
 import re
 from dataclasses import dataclass, field, fields
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from littoral.errors import BadNameError, ProtocolError
 from littoral.names import check_name
@@ -45,6 +45,24 @@ class Unload:
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Ask for Memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """End the worker of the committed release, which answers no canary, and start another one. It counts as one that
+    died.
+    """
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """Whether canaries through the query socket are answered: the watchdog is fed only while they are. Said at each
+    change, and first of all on each connection.
+    """
+
+    ok: bool
 
 
 # --- runtime to agent -------------------------------------------------------------------------------------------
@@ -115,7 +133,8 @@ class Counters:
     infinity. run_answers and run_inputs: length of the present run of bytewise equal answers, and how many distinct
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
-    queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
+    queued_us, invoked_us: sums over all answers. waiting: requests now, and connections that the worker has not taken;
+    subscribers: connections now.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -173,11 +192,10 @@ class Leases:
     held: int
 
 
-Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
-_KINDS: dict[str, Any] = {
-    cls.__name__.lower(): cls
-    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory, Leases)
-}
+ToRuntime = Try | Apply | Unload | Measure | Renew | Well
+ToAgent = Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
+Message = ToRuntime | ToAgent
+_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in (*get_args(ToRuntime), *get_args(ToAgent))}
 
 
 def encode(message: Message) -> bytes:

@@ -6,12 +6,14 @@ At start it serves what is committed; everything else happens at the agent's wor
 import resource
 import signal
 import socket
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 from agent import control, fsio, slots
 from agent.config import Config
+from agent.notify import Notifier
 from agent.runtime import engine, lean
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
@@ -46,6 +48,8 @@ class Host:
         self._loop = Loop()
         self._models: dict[str, Model] = {}
         self._leases: Counter[str] = Counter()
+        self._notifier = Notifier()
+        self._well = True  # as far as the agent knows
         self._room = Room(self._models)
         runtime = config.runtime
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
@@ -83,10 +87,15 @@ class Host:
         self._loop.every(MEASURE_S, self._measure)
         self._pressure.watch(self._loop, self._room.relieve)
         self._loop.call_in(SETTLED_S, lean.forget_code)
-        journal.say(f"{engine_text(self._engine)} serves {self._config.query_socket}")
+        serves = f"{engine_text(self._engine)} serves {self._config.query_socket}"
+        journal.say(serves)
+        self._notifier.ready(serves)
+        if self._notifier.every_s:
+            self._loop.every(self._notifier.every_s, self._feed)
         try:
             self._loop.run()
         finally:
+            self._notifier.stopping()
             self._end()
             waker.close()
 
@@ -171,6 +180,7 @@ class Host:
                 self.tell(control.Leases(name, held))
 
     def _agent_left(self) -> None:
+        self._well = True
         self._trials.cancel()
         for model in self._models.values():
             model.agent_left()
@@ -184,6 +194,11 @@ class Host:
             case control.Unload():
                 if message.model in self._models:
                     self._models[message.model].unload()
+            case control.Renew():
+                if message.model in self._models:
+                    self._models[message.model].renew()
+            case control.Well():
+                self._hear_of_canaries(message.ok)
             case control.Measure():
                 self._measure()
                 models = {name: model.memory_bytes for name, model in self._models.items()}
@@ -194,6 +209,14 @@ class Host:
     def _apply(self, message: control.Apply) -> None:
         model = self._models.get(message.model) or self._add(message.model)
         model.apply(message.handover)
+
+    def _hear_of_canaries(self, ok: bool) -> None:
+        if ok == self._well:
+            return
+        self._well = ok
+        text = "canaries are answered again" if ok else "no canary is answered: the watchdog is fed no more"
+        journal.say(text, "INFO" if ok else "WARNING")
+        self._notifier.status(text)
 
     # --- small things -----------------------------------------------------------------------------------------
 
@@ -222,6 +245,10 @@ class Host:
         for counters in self._counters():
             self.tell(counters)
         self._room.rest()
+
+    def _feed(self) -> None:
+        if self._well:
+            self._notifier.feed(time.monotonic())
 
     def _catch_signals(self) -> socket.socket:
         """SIGTERM and SIGINT end the loop. They arrive as bytes, so that none is lost between two waits."""
