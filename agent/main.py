@@ -10,12 +10,13 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-from agent import fsio
+from agent import control, fsio
 from agent.config import Config
-from agent.control import Counters
 from agent.health.canary import CanaryAsker
+from agent.health.checks import Checks
 from agent.health.judge import Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
@@ -24,6 +25,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.notify import Notifier
 from agent.status import StatusSocket
 from agent.updater import clock, folder
 from agent.updater.child_protocol import Fail, Plan
@@ -94,6 +96,7 @@ class Agent:
         self._topics = Topics(config.tenant)
         self._running = True
         self._tick_s = BUSY_TICK_S
+        self._notifier = Notifier()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._memory = DeviceMemory(config.state, config.tenant, config.device)
         self._safety = SafeMode(self._memory, clock.boot_seconds())
@@ -110,6 +113,8 @@ class Agent:
         self._voucher = Voucher(str(config.control_socket))
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
+        own = config.state / config.probation.health_d if config.probation.health_d else None
+        self._checks = Checks(own, config.probation.checks_s, str(config.query_socket))
         self._intake = Intake(config, self._memory, self._planner, self._tell)
         rooms = Rooms(
             config=config,
@@ -119,6 +124,7 @@ class Agent:
             folder=self._folder,
             voucher=self._voucher,
             canary=self._canary,
+            checks=self._checks,
             judge=_judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
@@ -137,6 +143,7 @@ class Agent:
         self._link.subscribe([self._topics.desired(self._config.device)])
         self._canary.start()
         self._link.start()
+        self._notifier.ready(f"littoral-agent {__version__} of {self._config.device}")
 
     def main_loop(self) -> None:
         while self._running:
@@ -150,6 +157,7 @@ class Agent:
         for result in self._canary.poll():
             for update in self._updates.models.values():
                 update.canary(result, now)
+        self._checks.tick(now)
         self._planner.tick(now)
         for got in self._source.poll():
             self._planner.take(got.name, got.data)
@@ -162,17 +170,20 @@ class Agent:
         self._status.answer(self._told)
         self._reporter.report(self._reported())
         self._reporter.tick(now, at)
-        busy = self._updates.busy or self._intake.busy or not self._voucher.connected
+        busy = self._updates.busy or self._intake.busy or self._checks.busy or not self._voucher.connected
         self._tick_s = BUSY_TICK_S if busy else IDLE_TICK_S
+        self._notifier.feed(now)
 
     def shutdown(self) -> None:
         """Leaves everything as a power cut would, only politely."""
+        self._notifier.stopping()
         self._safety.stopped()
         self._status.close()
         self._updates.close()
         self._planner.close()
         self._source.stop()
         self._canary.stop()
+        self._checks.stop()
         self._voucher.close()
         self._link.stop()
         self._outbox.close()
@@ -187,9 +198,10 @@ class Agent:
             os.write(self._wake_write, b"\0")
 
     def _wait(self) -> None:
-        rooms = (self._voucher, self._planner, self._status)
+        rooms = (self._voucher, self._planner, self._status, self._checks)
         others = [fd for fd in (room.fileno() for room in rooms) if fd is not None]
-        select.select([self._wake_read, *others], [], [], self._tick_s)
+        longest_s = min(self._tick_s, self._notifier.every_s or self._tick_s)
+        select.select([self._wake_read, *others], [], [], longest_s)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
 
@@ -207,7 +219,7 @@ class Agent:
 
     def _hear_runtime(self, now: float) -> None:
         for message in self._voucher.poll():
-            if isinstance(message, Counters):
+            if isinstance(message, control.Counters):
                 self._reporter.counters(message)
             self._updates.notice(message, now)
 
@@ -268,6 +280,7 @@ class Agent:
             "generation": self._memory.generation,
             "safe_mode": self._safety.active,
             "warnings": list(self._warnings()),
+            "checks": {model: [asdict(each) for each in results] for model, results in self._checks.last.items()},
             "models": {name: update.situation() for name, update in self._updates.models.items()},
         }
 
@@ -279,6 +292,7 @@ class Agent:
             self._safety.warning,
             self._intake.problem,
             *(update.warning for update in self._updates.models.values()),
+            *self._checks.warnings,
         ]
         if self._outbox.dropped:
             found.append(f"{self._outbox.dropped} reports lost")

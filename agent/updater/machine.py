@@ -300,6 +300,7 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
         cpus=update.cpus,
         attempt=update.attempt,
         baseline_constant=update.baseline_constant,
+        checks_bad=update.checks_bad,
     )
     spare = record.spare
     return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)

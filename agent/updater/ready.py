@@ -1,20 +1,24 @@
-"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn.
+"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn; then for
+the health checks of the device's owner, so that the release is not blamed for what was bad before.
 
 All of it is decided on the device, with or without a network. The wall clock decides only whether a window is open.
 """
 
 import time
 
-from agent.slots import SlotRecord
+from agent.slots import MAX_CHECKS_BAD, SlotRecord
 from agent.updater.clock import BUILT_AT
 from agent.updater.machine import Outcome, Result
-from agent.updater.steps import DAY_S, Rooms, Step, Work
+from agent.updater.steps import DAY_S, CheckRounds, Rooms, Step, Work
 from littoral import windows
+
+URGENT_CHECKS_S = 30.0  # what is urgent waits no longer for a round of checks: time for one of them to hang
+EXTERNAL = "external"
 
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, and how long leases are waited for has a limit of its own.
+    far apart, a bad check is for its owner to mend, and how long leases are waited for has a limit of its own.
 
     Raises WindowError for a wish whose window is none.
     """
@@ -27,18 +31,31 @@ class ReadyStep(Step):
         texts = (self.update.window,) if self.update.window else rooms.config.updates.windows
         self._windows = [windows.parse(text) for text in texts]
         self._leased_since: float | None = None
+        self._checks: CheckRounds | None = None
+        self._checks_since = now
+        self._bad: dict[str, str] | None = None  # required checks, and what they said; None: not known yet
 
     def poll(self, now: float) -> Result | None:
-        self.detail = self.waits_for() or self._turn() or self._leases(now)
+        self.code = ""
+        self.detail = self._away() or self._turn() or self._leases(now)
         if self.detail:
+            self._stop_checks()
+            return None
+        if self._asks_checks(now):
             return None
         if self._leased_since is not None and self._held:
             hold_s = self.rooms.config.updates.lease_hold_s
             text = f"apps held leases for over {hold_s:.0f} s; it is switched to all the same"
             self.rooms.tell("lease-overrun", self.record.model, self.update.release, text, {"held": self._held})
-        return Result(Outcome.DONE)
+        return Result(Outcome.DONE, learned={"checks_bad": self._checks_bad()})
 
     def waits_for(self) -> str:
+        return self._away() or self._hindered()
+
+    def close(self) -> None:
+        self._stop_checks()
+
+    def _away(self) -> str:
         return super().waits_for() or self._window_closed()
 
     @property
@@ -71,3 +88,37 @@ class ReadyStep(Step):
             return ""
         held = "a lease is held" if self._held == 1 else f"{self._held} leases are held"
         return f"{held}; that is waited for {hold_s:.0f} s at most"
+
+    # --- the owner's checks ---------------------------------------------------------------------------------------
+
+    def _asks_checks(self, now: float) -> bool:
+        """Whether it waits for the checks: to say something, or to be good."""
+        if self._checks is None:
+            self._checks_since = now
+            self._checks = self.rooms.checks.watch(self.record.model, self.update.release, "ready")
+        for results in self._checks.take():
+            self._bad = {each.name: each.text for each in results if each.required and each.state == "bad"}
+        if self._bad is None:
+            self.detail = "the health checks of this device are asked"
+            return not (self.update.urgent and now - self._checks_since >= URGENT_CHECKS_S)
+        self.detail = self._hindered()
+        self.code = EXTERNAL if self.detail else ""
+        return bool(self.detail)
+
+    def _hindered(self) -> str:
+        """A required check that is bad already. Nothing waits for it that may be what mends it."""
+        if not self._bad or self.update.urgent or self.record.serves is None:
+            return ""
+        name, text = next(iter(self._bad.items()))
+        others = f" (and {len(self._bad) - 1} more)" if len(self._bad) > 1 else ""
+        return f"the required check {name} is bad already: {text}{others}"
+
+    def _checks_bad(self) -> str:
+        """As the slot keeps it."""
+        names = "*" if self._bad is None else " ".join(self._bad)
+        return names if len(names) <= MAX_CHECKS_BAD else "*"
+
+    def _stop_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.end()
+            self._checks = self._bad = None

@@ -109,12 +109,17 @@ def test_status_and_explain_say_what_only_the_agent_knows(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = {"detail": "waiting for the network", "code": "", "left_s": None, "fetched_bytes": 3, "total_bytes": 9}
-    told = {"connected": True, "warnings": ["it is hot"], "models": {"cats": {**now, "watch": ""}}}
+    check = {"name": "lamp", "required": True, "state": "unknown", "text": "it is not executable"}
+    checks = {"cats": [check, {**check, "name": "page", "state": "good"}]}
+    models = {"cats": {**now, "watch": ""}}
+    told = {"connected": True, "warnings": ["it is hot"], "checks": checks, "models": models}
     monkeypatch.setattr(status, "ask", lambda state: told)
     assert cli.main(["status", "--config", config]) == 0
     text = capsys.readouterr().out
     assert "warning: it is hot" in text
     assert "    waiting for the network\n    3 of 9 bytes are here\n" in text
+    assert "    the check lamp cannot tell: it is not executable\n" in text
+    assert "page" not in text
     assert cli.main(["explain", "cats", "--config", config]) == 0
     assert "  waiting for the network\n  3 of 9 bytes are here\n" in capsys.readouterr().out
     assert cli.main(["status", "--config", config, "--json"]) == 0

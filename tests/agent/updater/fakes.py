@@ -170,6 +170,7 @@ class FakeJudge:
     def __init__(self) -> None:
         self.answers = 0
         self.word: Verdict | None = None
+        self.external_words: list[tuple[str, bool, bool, str]] = []
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
@@ -179,6 +180,9 @@ class FakeJudge:
 
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         return
+
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        self.external_words.append((name, required, bad, text))
 
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
@@ -215,6 +219,39 @@ class FakeCanary:
         self.watched.pop(model, None)
 
 
+@dataclass(frozen=True, slots=True)
+class FakeCheckResult:
+    name: str
+    state: str = "bad"
+    required: bool = True
+    text: str = "the lamp is off"
+
+
+class FakeChecks:
+    """Each one says at once what it is told to. watched: (model, release, stage). hangs: nothing is heard of them."""
+
+    def __init__(self) -> None:
+        self.results: tuple[FakeCheckResult, ...] = ()
+        self.watched: list[tuple[str, int, str]] = []
+        self.hangs = False
+
+    def watch(self, model: str, release: int, stage: str) -> "FakeRounds":
+        self.watched.append((model, release, stage))
+        return FakeRounds(self, (model, release, stage))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRounds:
+    checks: FakeChecks
+    watched: tuple[str, int, str]
+
+    def take(self) -> list[tuple[FakeCheckResult, ...]]:
+        return [] if self.checks.hangs else [self.checks.results]
+
+    def end(self) -> None:
+        self.checks.watched.remove(self.watched)
+
+
 class World:
     """Everything around a device's updates; outlives any number of agents on it."""
 
@@ -226,6 +263,7 @@ class World:
         self.runtime = FakeRuntime()
         self.runtime.state = state
         self.canary = FakeCanary()
+        self.checks = FakeChecks()
         self.judge = FakeJudge()
         self.online = True
         self.traffic = True  # whether apps ask
@@ -250,6 +288,7 @@ class World:
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
+            checks=self.checks,
             judge=lambda manifest, constant: self.judge,
             online=lambda: self.online,
             known_time=lambda: 0,
