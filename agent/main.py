@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from agent import control, fsio
+from agent import control, fsio, slots
 from agent.config import Config
 from agent.health.canary import CanaryAsker
 from agent.health.checks import Checks
+from agent.health.committed import CommittedCanaries, Finding
 from agent.health.judge import Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
@@ -113,6 +114,8 @@ class Agent:
         self._voucher = Voucher(str(config.control_socket))
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
+        self._committed = CommittedCanaries()
+        self._told_well: tuple[int, bool] | None = None  # on which connection, and what
         own = config.state / config.probation.health_d if config.probation.health_d else None
         self._checks = Checks(own, config.probation.checks_s, str(config.query_socket))
         self._intake = Intake(config, self._memory, self._planner, self._tell)
@@ -154,9 +157,7 @@ class Agent:
         """Everything that can be done without waiting. now: boot clock, seconds; at: seconds since 1970."""
         self._hear_link(now)
         self._hear_runtime(now)
-        for result in self._canary.poll():
-            for update in self._updates.models.values():
-                update.canary(result, now)
+        self._hear_canary(now)
         self._checks.tick(now)
         self._planner.tick(now)
         for got in self._source.poll():
@@ -218,10 +219,36 @@ class Agent:
                 log.warning("not connected to the broker: %s", event.reason)
 
     def _hear_runtime(self, now: float) -> None:
+        connections = self._voucher.connections
         for message in self._voucher.poll():
             if isinstance(message, control.Counters):
                 self._reporter.counters(message)
+                self._committed.counters(message, now)
             self._updates.notice(message, now)
+        if self._voucher.connections != connections:
+            self._committed.begin_anew()
+
+    def _hear_canary(self, now: float) -> None:
+        """What models on trial answered, and committed ones; and asks the next of these."""
+        for result in self._canary.poll():
+            finding = self._committed.answered(result, now)
+            if finding is not None:
+                self._renew(finding)
+            for update in () if result.once else self._updates.models.values():
+                update.canary(result, now)
+        if not self._voucher.connected:
+            return
+        for question in self._committed.due(self._canary.watched, now):
+            golden = slots.release_folder(self._config.state, question.bundle) / "golden"
+            self._canary.ask(question.model, question.release, golden if fsio.exists(golden) else None)
+        well = (self._voucher.connections, self._committed.well(now))
+        if well != self._told_well and self._voucher.send(control.Well(well[1])):
+            self._told_well = well
+
+    def _renew(self, finding: Finding) -> None:
+        if self._voucher.send(control.Renew(finding.model)):
+            facts = {"failures": finding.failures, "code": finding.code}
+            self._tell("renewed", finding.model, finding.release, f"its worker is started anew: {finding.text}", facts)
 
     def _take_in(self, now: float) -> None:
         """A new desired state, and what somebody at this device wishes for."""
@@ -292,6 +319,7 @@ class Agent:
             self._safety.warning,
             self._intake.problem,
             *(update.warning for update in self._updates.models.values()),
+            *self._committed.warnings,
             *self._checks.warnings,
         ]
         if self._outbox.dropped:

@@ -236,6 +236,7 @@ EVENT_KINDS = (
     "stuck",
     "removed",
     "worker-died",
+    "renewed",  # the worker of a committed release answered no canary; another one takes its place
     "safe-mode",  # the agent started too often: it begins nothing
 )
 

@@ -15,7 +15,7 @@ const KIND = {
 const EVENT_KIND = {
   committed: "good", fetched: "busy", tested: "busy", activated: "busy", "update-started": "busy", published: "busy",
   "rollout-done": "good", "rollout-started": "busy", "rollout-halted": "bad", enrolled: "good",
-  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad",
+  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad", renewed: "bad",
   "wrong-bytes": "warn", needed: "warn", refused: "warn", blocked: "warn", "desired-refused": "warn",
 };
 const ORDER = ["stuck", "failed", "rolled-back", "blocked", "held", "trial", "testing", "staged", "fetching",
