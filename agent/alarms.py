@@ -94,6 +94,22 @@ KINDS: dict[str, Kind] = {
         "warning",
         "`littoral-agent explain MODEL` and the runtime's journal say why; spoiled files come again by themselves.",
     ),
+    "not-answering": Kind(
+        "A committed model does not answer",
+        "critical",
+        "Its worker is started anew by itself; the runtime's journal says what it met. If it stays, roll back.",
+    ),
+    # the owner's checks
+    "check-bad": Kind(
+        "A health check of this device is bad",
+        "warning",
+        "Mend what the check looks at, or the check.",
+    ),
+    "check-refused": Kind(
+        "A health check is not run",
+        "warning",
+        "Let only root and the agent's user write to it and its folder, or rename it; docs/health.md has the rules.",
+    ),
     "disk-refuses": Kind(
         "The disk does not take a decision",
         "critical",

@@ -177,6 +177,9 @@ def _status(args: argparse.Namespace) -> int:
         print(f"  {record.model}: {plain.sentence(record)}")
         for line in plain.account(record, _situation(told, record.model), time.time()):
             print(f"    {line}")
+        for check in told.get("checks", {}).get(record.model, ()) if told else ():
+            if check["state"] == "unknown":
+                print(f"    the check {check['name']} cannot tell: {check['text']}")
         serves = record.serves
         if answering is not None and serves is not None and answering.get(record.model) != serves.release:
             print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")

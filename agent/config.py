@@ -122,6 +122,8 @@ class Probation:
     answers: int = 100
     longest_s: float = 86_400.0  # commits with evidence low when too few answers came by then
     canary_s: float = 5.0  # an inference through the real socket, this often
+    health_d: str = "/etc/littoral/health.d"  # folder of the owner's own checks; empty: there are none
+    checks_s: float = 60.0  # they are asked this often
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,24 @@ class Pace:
     shadows: bool  # whether inputs may be answered by another release too
 
 
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """End the worker of the committed release, which answers no canary, and start another one. It counts as one that
+    died.
+    """
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """Whether canaries through the query socket are answered: the watchdog is fed only while they are. Said at each
+    change, and first of all on each connection.
+    """
+
+    ok: bool
+
+
 # --- runtime to agent -------------------------------------------------------------------------------------------
 
 
@@ -163,7 +181,8 @@ class Counters:
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     votes, votes_bad: what apps reported of its answers; each client that did has one vote a second.
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
-    queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
+    queued_us, invoked_us: sums over all answers. waiting: requests now, and connections that the worker has not taken;
+    subscribers: connections now.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -235,25 +254,10 @@ class Leases:
     held: int
 
 
-Message = (
-    Try
-    | Rehearse
-    | Apply
-    | Unload
-    | Measure
-    | Pace
-    | Greeting
-    | Tried
-    | Rehearsed
-    | Serving
-    | Failed
-    | Counters
-    | Reported
-    | Died
-    | Memory
-    | Leases
-)
-_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in get_args(Message)}
+ToRuntime = Try | Rehearse | Apply | Unload | Measure | Pace | Renew | Well
+ToAgent = Greeting | Tried | Rehearsed | Serving | Failed | Counters | Reported | Died | Memory | Leases
+Message = ToRuntime | ToAgent
+_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in (*get_args(ToRuntime), *get_args(ToAgent))}
 
 
 def encode(message: Message) -> bytes:

@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent import fsio
+from agent import control, fsio, slots
 from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
-from agent.control import Counters
 from agent.health import gate
 from agent.health.canary import CanaryAsker
+from agent.health.checks import Checks
+from agent.health.committed import CommittedCanaries, Finding
 from agent.health.gate import Weighed, weigh
 from agent.health.judge import Before, Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
@@ -29,6 +30,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.notify import Notifier
 from agent.readings import Sensors
 from agent.slots import Slot
 from agent.status import StatusSocket
@@ -102,6 +104,7 @@ class Agent:
         self._topics = Topics(config.tenant)
         self._running = True
         self._tick_s = BUSY_TICK_S
+        self._notifier = Notifier()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._memory = DeviceMemory(config.state, config.tenant, config.device)
         self._safety = SafeMode(self._memory, clock.boot_seconds())
@@ -120,6 +123,10 @@ class Agent:
         self._alarms = Alarms(self._tell)
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
+        self._committed = CommittedCanaries()
+        self._told_well: tuple[int, bool] | None = None  # on which connection, and what
+        own = config.state / config.probation.health_d if config.probation.health_d else None
+        self._checks = Checks(own, config.probation.checks_s, str(config.query_socket))
         self._intake = Intake(config, self._memory, self._planner, self._tell)
         rooms = Rooms(
             config=config,
@@ -129,6 +136,7 @@ class Agent:
             folder=self._folder,
             voucher=self._voucher,
             canary=self._canary,
+            checks=self._checks,
             judge=_judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
@@ -150,6 +158,7 @@ class Agent:
         self._link.subscribe([self._topics.desired(self._config.device)])
         self._canary.start()
         self._link.start()
+        self._notifier.ready(f"littoral-agent {__version__} of {self._config.device}")
 
     def main_loop(self) -> None:
         while self._running:
@@ -162,9 +171,8 @@ class Agent:
         self._updates.device(self._vitals.troubled, now)
         self._hear_link(now)
         self._hear_runtime(now)
-        for result in self._canary.poll():
-            for update in self._updates.models.values():
-                update.canary(result, now)
+        self._hear_canary(now)
+        self._checks.tick(now)
         self._planner.tick(now)
         for got in self._source.poll():
             self._planner.take(got.name, got.data)
@@ -178,17 +186,20 @@ class Agent:
         self._status.answer(self._told)
         self._reporter.report(self._reported())
         self._reporter.tick(now, at)
-        busy = self._updates.busy or self._intake.busy or not self._voucher.connected
+        busy = self._updates.busy or self._intake.busy or self._checks.busy or not self._voucher.connected
         self._tick_s = BUSY_TICK_S if busy else IDLE_TICK_S
+        self._notifier.feed(now)
 
     def shutdown(self) -> None:
         """Leaves everything as a power cut would, only politely."""
+        self._notifier.stopping()
         self._safety.stopped()
         self._status.close()
         self._updates.close()
         self._planner.close()
         self._source.stop()
         self._canary.stop()
+        self._checks.stop()
         self._voucher.close()
         self._link.stop()
         self._outbox.close()
@@ -203,9 +214,10 @@ class Agent:
             os.write(self._wake_write, b"\0")
 
     def _wait(self) -> None:
-        rooms = (self._voucher, self._planner, self._status)
+        rooms = (self._voucher, self._planner, self._status, self._checks)
         others = [fd for fd in (room.fileno() for room in rooms) if fd is not None]
-        select.select([self._wake_read, *others], [], [], self._tick_s)
+        longest_s = min(self._tick_s, self._notifier.every_s or self._tick_s)
+        select.select([self._wake_read, *others], [], [], longest_s)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
 
@@ -222,10 +234,36 @@ class Agent:
                 log.warning("not connected to the broker: %s", event.reason)
 
     def _hear_runtime(self, now: float) -> None:
+        connections = self._voucher.connections
         for message in self._voucher.poll():
-            if isinstance(message, Counters):
+            if isinstance(message, control.Counters):
                 self._reporter.counters(message)
+                self._committed.counters(message, now)
             self._updates.notice(message, now)
+        if self._voucher.connections != connections:
+            self._committed.begin_anew()
+
+    def _hear_canary(self, now: float) -> None:
+        """What models on trial answered, and committed ones; and asks the next of these."""
+        for result in self._canary.poll():
+            finding = self._committed.answered(result, now)
+            if finding is not None:
+                self._renew(finding)
+            for update in () if result.once else self._updates.models.values():
+                update.canary(result, now)
+        if not self._voucher.connected:
+            return
+        for question in self._committed.due(self._canary.watched, now):
+            golden = slots.release_folder(self._config.state, question.bundle) / "golden"
+            self._canary.ask(question.model, question.release, golden if fsio.exists(golden) else None)
+        well = (self._voucher.connections, self._committed.well(now))
+        if well != self._told_well and self._voucher.send(control.Well(well[1])):
+            self._told_well = well
+
+    def _renew(self, finding: Finding) -> None:
+        if self._voucher.send(control.Renew(finding.model)):
+            facts = {"failures": finding.failures, "code": finding.code}
+            self._tell("renewed", finding.model, finding.release, f"its worker is started anew: {finding.text}", facts)
 
     def _take_in(self, now: float) -> None:
         """A new desired state, and what somebody at this device wishes for."""
@@ -285,6 +323,7 @@ class Agent:
             "safe_mode": self._safety.active,
             "warnings": [asdict(alarm) for alarm in alarms(self._symptoms())],
             "device": self._vitals.told(),
+            "checks": {model: [asdict(each) for each in results] for model, results in self._checks.last.items()},
             "models": {name: update.situation() for name, update in self._updates.models.items()},
         }
 
@@ -304,6 +343,9 @@ class Agent:
         return [
             *self._vitals.symptoms,
             *(Symptom(code, text) for code, text in found.items() if text),
+            *(Symptom("not-answering", text) for text in self._committed.warnings),
+            *(Symptom("check-bad", text) for text in self._checks.bad),
+            *(Symptom("check-refused", text) for text in self._checks.refused),
             *(symptom for symptom in of_models if symptom is not None),
         ]
 

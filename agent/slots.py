@@ -21,6 +21,7 @@ T = TypeVar("T", bound="DataclassInstance")
 MAX_BLOCKED = 8  # (bundle, attempt) pairs kept; the record has 4 KiB
 MAX_REASON = 160  # bytes
 MAX_VERSION = 64  # bytes
+MAX_CHECKS_BAD = 200  # bytes
 MAX_WINDOW = 160  # bytes; what is longer is no window anyway
 ELLIPSIS = "…"
 
@@ -33,7 +34,8 @@ class Slot:
     it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
     of equal answers to distinct inputs seen of the release before it; baseline_votes, baseline_votes_bad: what apps
     reported of that. threads, interpreters, cpus: how it runs best here, as its trial measured
-    (agent/runtime/engine.py, Tuning).
+    (agent/runtime/engine.py, Tuning). checks_bad: required health checks that were bad before it was switched to, so
+    that it is not to blame for them: names with a space between, or * for all.
     """
 
     release: int
@@ -50,6 +52,7 @@ class Slot:
     baseline_constant: int = 0
     baseline_votes: int = 0
     baseline_votes_bad: int = 0
+    checks_bad: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Update:
     baseline_constant: int = 0  # for the slot, as the two below
     baseline_votes: int = 0
     baseline_votes_bad: int = 0
+    checks_bad: str = ""  # for the slot
     window: str = ""
     gate: str = ""
     shadow_s: int = 0

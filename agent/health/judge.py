@@ -35,6 +35,7 @@ class Policy:
     constant_inputs: int = 10  # ... to as many distinct inputs ...
     constant_factor: int = 2  # ... and to more than so many times those of the baseline's longest run
     canary_failures: int = 3  # in a row
+    external_failures: int = 3  # of one required check, in a row
     stale_s: float = 5.0  # counters come each second; a trial of which none came for so long is not known to be well
 
 
@@ -43,7 +44,7 @@ class Verdict:
     """A trial is bad. `facts` are the numbers behind `reason`.
 
     code: crashed, resources (its worker was killed for want of memory: it proves nothing of the bytes), not-finite,
-    constant, errors, late, reported, canary.
+    constant, errors, late, canary, external.
     """
 
     code: str
@@ -86,6 +87,7 @@ class Judge:
         self._canary_ok = False
         self._failures = 0
         self._troubled = False
+        self._external: dict[str, int] = {}  # by check: how often it was bad in a row
         self._verdict: Verdict | None = None
 
     def counters(self, counters: Counters, now_s: float) -> None:
@@ -149,17 +151,28 @@ class Judge:
             self._late = Watch(self._policy.late)
         self._troubled = troubled
 
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        """A check of the device's owner said good or bad. One that is not `required` decides nothing."""
+        if not required:
+            return
+        failures = self._external[name] = self._external.get(name, 0) + 1 if bad else 0
+        if failures >= self._policy.external_failures:
+            reason = f"the required check {name} was bad {failures} times in a row: {text}"
+            self._find("external", (reason, {"check": name, "failures": failures}))
+
     def verdict(self, now_s: float) -> Verdict | None:
         """The first thing that was found bad, for good; None while there is none."""
         return self._verdict
 
     def healthy(self, now_s: float) -> bool:
-        """Whether it is known to be well now: it counts, answers the canary, and the last block was not bad."""
+        """Whether it is known to be well now: it counts, answers the canary, and neither the last block nor the
+        last word of a required check was bad."""
         return (
             self._verdict is None
             and self._last is not None
             and now_s - self._last_at <= self._policy.stale_s
             and self._canary_ok
+            and not any(self._external.values())
             and not self._errors.last_block_bad
             and not self._late.last_block_bad
             and not self._reported.last_block_bad

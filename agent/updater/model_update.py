@@ -373,7 +373,7 @@ class ModelUpdate:
     def _end_step(self, result: Result, now: float, at: int) -> None:
         before = self._with_spent(self.record)
         if self.state is State.READY and result.outcome is Outcome.DONE:
-            result = self._switch()
+            result = self._switch(result)
         after = machine.advance(before, result, Moment(at, self._boot))
         ended = after.last if after.last != before.last else None
         if ended is not None:
@@ -386,12 +386,12 @@ class ModelUpdate:
         if self.record.update is not None and self._pending is None:
             self._open_step(self.record.update, now, at)  # at once: what the runtime says next may concern it
 
-    def _switch(self) -> Result:
+    def _switch(self, ready: Result) -> Result:
         """The end of READY. A trial has something whole to go back to, where that can be had."""
         if self._repair.finds_spoiled(self._rooms.config.state, self.record.serves):
             text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
-        return Result(Outcome.DONE, learned=self._baseline.take())
+        return replace(ready, learned={**ready.learned, **self._baseline.take()})
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

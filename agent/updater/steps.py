@@ -3,7 +3,7 @@
 A step does its part bit by bit and ends with a Result. None blocks, and none knows what comes after it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,7 @@ class Judge(Protocol):
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
     def device(self, troubled: bool, now_s: float) -> None: ...
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
     def healthy(self, now_s: float) -> bool: ...
 
@@ -81,6 +82,35 @@ class CanaryResult(Protocol):
     def text(self) -> str: ...
 
 
+class CheckResult(Protocol):
+    """What one health check of the device's owner said. state: good, bad, unknown."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class CheckRounds(Protocol):
+    """What the checks say of one release, round by round, until end()."""
+
+    def take(self) -> Sequence[Sequence[CheckResult]]:
+        """Whole rounds since this was last asked."""
+        ...
+
+    def end(self) -> None: ...
+
+
+class Checks(Protocol):
+    """Asks all health checks of the device's owner about a release, again and again. stage: ready, trial, committed."""
+
+    def watch(self, model: str, release: int, stage: str) -> CheckRounds: ...
+
+
 @dataclass(slots=True)
 class Rooms:
     """What an update needs from the rest of the agent.
@@ -100,6 +130,7 @@ class Rooms:
     folder: Source
     voucher: Voucher
     canary: Canary
+    checks: Checks
     judge: Callable[[Manifest, Slot], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]

@@ -295,6 +295,7 @@ EVENT_KINDS = (
     "judged",  # how an update ended, with the evidence
     "removed",
     "worker-died",
+    "renewed",  # the worker of a committed release answered no canary; another one takes its place
     "safe-mode",  # the agent started too often: it begins nothing
     "alarm",  # something about the device is not as it should be
     "alarm-ended",  # and is again

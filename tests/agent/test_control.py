@@ -18,6 +18,8 @@ ONE_OF_EACH: tuple[control.Message, ...] = (
     control.Unload("m"),
     control.Measure(),
     control.Pace(50, shadows=False),
+    control.Renew("m"),
+    control.Well(False),
     control.Greeting("litert 2.3.0", 1_000, "XNNPACK is off"),
     control.Tried(1, "m", BUNDLE, "crashed", "killed by SIGSEGV", True, {"load_us": 5}),
     control.Serving("m", 3, BUNDLE, "trial", "unvouched"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent import control, fsio, slots
 from agent.config import Config
+from agent.notify import Notifier
 from agent.runtime import engine, lean, ring
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
@@ -49,6 +50,8 @@ class Host:
         self._loop = Loop()
         self._models: dict[str, Model] = {}
         self._leases: Counter[str] = Counter()
+        self._notifier = Notifier()
+        self._well = True  # as far as the agent knows
         self._room = Room(self._models)
         runtime = config.runtime
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
@@ -102,10 +105,15 @@ class Host:
         self._loop.every(MEASURE_S, self._measure)
         self._pressure.watch(self._loop, self._room.relieve)
         self._loop.call_in(SETTLED_S, lean.forget_code)
-        journal.say(f"{engine_text(self._engine)} serves {self._config.query_socket}")
+        serves = f"{engine_text(self._engine)} serves {self._config.query_socket}"
+        journal.say(serves)
+        self._notifier.ready(serves)
+        if self._notifier.every_s:
+            self._loop.every(self._notifier.every_s, self._feed)
         try:
             self._loop.run()
         finally:
+            self._notifier.stopping()
             self._end()
             waker.close()
 
@@ -213,6 +221,7 @@ class Host:
 
     def _agent_left(self) -> None:
         self._keep_pace(control.Pace(0, shadows=True))
+        self._well = True
         self._trials.cancel()
         self._rehearsals.cancel()
         for model in self._models.values():
@@ -229,6 +238,11 @@ class Host:
             case control.Unload():
                 if message.model in self._models:
                     self._models[message.model].unload()
+            case control.Renew():
+                if message.model in self._models:
+                    self._models[message.model].renew()
+            case control.Well():
+                self._hear_of_canaries(message.ok)
             case control.Measure():
                 self._measure()
                 models = {name: model.memory_bytes for name, model in self._models.items()}
@@ -250,6 +264,14 @@ class Host:
         self._workshop.rest_percent = pace.rest_percent
         for worker in self._workers():
             worker.rest(pace.rest_percent)
+
+    def _hear_of_canaries(self, ok: bool) -> None:
+        if ok == self._well:
+            return
+        self._well = ok
+        text = "canaries are answered again" if ok else "no canary is answered: the watchdog is fed no more"
+        journal.say(text, "INFO" if ok else "WARNING")
+        self._notifier.status(text)
 
     # --- small things -----------------------------------------------------------------------------------------
 
@@ -282,6 +304,10 @@ class Host:
         for counters in self._counters():
             self.tell(counters)
         self._room.rest()
+
+    def _feed(self) -> None:
+        if self._well:
+            self._notifier.feed(time.monotonic())
 
     def _catch_signals(self) -> socket.socket:
         """SIGTERM and SIGINT end the loop. They arrive as bytes, so that none is lost between two waits."""

@@ -47,6 +47,7 @@ def counters(model: str, worker: Worker) -> control.Counters:
     """What one worker has done, as it told last."""
     slot = worker.target.slot
     counts = {**worker.counts, "histogram": tuple(worker.counts.get("histogram", (0,) * 32))}
+    counts["waiting"] = counts.get("waiting", 0) + worker.untaken
     return control.Counters(
         model=model,
         release=slot.release,

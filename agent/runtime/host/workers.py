@@ -116,6 +116,11 @@ class Worker:
         return self.target.slot.bundle
 
     @property
+    def untaken(self) -> int:
+        """Connections that it was given and has not taken: a worker that hangs takes none."""
+        return len(self._given)
+
+    @property
     def has_clients(self) -> bool:
         return bool(self._holds or self._given)
 

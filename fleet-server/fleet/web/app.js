@@ -15,7 +15,7 @@ const KIND = {
 const EVENT_KIND = {
   committed: "good", fetched: "busy", tested: "busy", activated: "busy", "update-started": "busy", published: "busy",
   "rollout-done": "good", "rollout-started": "busy", "rollout-halted": "bad", enrolled: "good",
-  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad", judged: "busy",
+  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad", renewed: "bad", judged: "busy",
   "wrong-bytes": "warn", needed: "warn", refused: "warn", blocked: "warn", "desired-refused": "warn",
   alarm: "warn", "alarm-ended": "good",
 };

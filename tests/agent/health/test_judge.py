@@ -324,3 +324,42 @@ def test_a_bad_release_is_found_soon(share: float, answers_median: int, found: f
 def _some_failed(random: Random, share: float) -> dict[str, int]:
     errors = sum(random.random() < share for _ in range(RATE))
     return {"answers": RATE - errors, "errors": errors}
+
+
+# --- the owner's checks -----------------------------------------------------------------------------------------
+
+
+def test_a_required_check_that_is_bad_three_times_in_a_row_is_a_verdict() -> None:
+    trial = Trial()
+    for bad in (True, True, False, True, True):
+        trial.judge.external("lamp", True, bad, "it is dark", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+    trial.judge.external("lamp", True, True, "it is dark", trial.now)
+    reason = "the required check lamp was bad 3 times in a row: it is dark"
+    assert trial.judge.verdict(trial.now) == Verdict("external", reason, {"check": "lamp", "failures": 3})
+
+
+def test_each_check_counts_for_itself() -> None:
+    trial = Trial()
+    for _ in range(2):
+        for name in ("lamp", "page", "disk"):
+            trial.judge.external(name, True, True, "", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+
+
+def test_a_wanted_check_decides_nothing() -> None:
+    trial = Trial()
+    trial.judge.canary(True, "", "", trial.now)
+    for _ in range(100):
+        trial.judge.external("lamp", False, True, "it is dark", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+    assert trial.judge.healthy(trial.now)
+
+
+def test_a_trial_with_a_required_check_that_is_bad_is_not_healthy() -> None:
+    trial = Trial()
+    trial.judge.canary(True, "", "", trial.now)
+    trial.judge.external("lamp", True, True, "it is dark", trial.now)
+    assert not trial.judge.healthy(trial.now)
+    trial.judge.external("lamp", True, False, "", trial.now)
+    assert trial.judge.healthy(trial.now)

@@ -186,6 +186,7 @@ class FakeJudge:
         self.notes: tuple[str, ...] = ()
         self.word: Verdict | None = None
         self.troubled = False
+        self.external_words: list[tuple[str, bool, bool, str]] = []
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
@@ -201,6 +202,9 @@ class FakeJudge:
 
     def device(self, troubled: bool, now_s: float) -> None:
         self.troubled = troubled
+
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        self.external_words.append((name, required, bad, text))
 
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
@@ -237,6 +241,39 @@ class FakeCanary:
         self.watched.pop(model, None)
 
 
+@dataclass(frozen=True, slots=True)
+class FakeCheckResult:
+    name: str
+    state: str = "bad"
+    required: bool = True
+    text: str = "the lamp is off"
+
+
+class FakeChecks:
+    """Each one says at once what it is told to. watched: (model, release, stage). hangs: nothing is heard of them."""
+
+    def __init__(self) -> None:
+        self.results: tuple[FakeCheckResult, ...] = ()
+        self.watched: list[tuple[str, int, str]] = []
+        self.hangs = False
+
+    def watch(self, model: str, release: int, stage: str) -> "FakeRounds":
+        self.watched.append((model, release, stage))
+        return FakeRounds(self, (model, release, stage))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRounds:
+    checks: FakeChecks
+    watched: tuple[str, int, str]
+
+    def take(self) -> list[tuple[FakeCheckResult, ...]]:
+        return [] if self.checks.hangs else [self.checks.results]
+
+    def end(self) -> None:
+        self.checks.watched.remove(self.watched)
+
+
 class World:
     """Everything around a device's updates; outlives any number of agents on it."""
 
@@ -248,6 +285,7 @@ class World:
         self.runtime = FakeRuntime()
         self.runtime.state = state
         self.canary = FakeCanary()
+        self.checks = FakeChecks()
         self.judge = FakeJudge()
         self.online = True
         self.traffic = True  # whether apps ask
@@ -275,6 +313,7 @@ class World:
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
             judge=lambda manifest, slot: self.judge,
+            checks=self.checks,
             online=lambda: self.online,
             known_time=lambda: 0,
             wall=lambda: self.wall,
