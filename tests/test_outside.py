@@ -130,8 +130,9 @@ def test_a_release_waits_for_what_was_bad_before_and_a_wanted_check_only_warns(f
     held = stands(fleet, "held")
     assert "the required check lamp is bad already: it is dark" in held["reason"]
     told = status(fleet)
-    assert "warning: the required check lamp is bad: it is dark" in told
-    assert "warning: the wanted check fan is bad: the fan stands" in told
+    assert "warning: A health check of this device is bad (check-bad)" in told
+    assert "the required check lamp is bad: it is dark" in told
+    assert "the wanted check fan is bad: the fan stands" in told
     assert served(fleet) == 1
     dark.unlink()
     stands(fleet, "committed")
