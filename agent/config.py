@@ -121,6 +121,7 @@ class Probation:
     answers: int = 100
     longest_s: float = 86_400.0  # commits with evidence low when too few answers came by then
     canary_s: float = 5.0  # an inference through the real socket, this often
+    understudy: bool = True  # the baseline stays loaded beside a trial, where memory allows
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ class Counters:
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
     queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
+    outdone: requests on which the release failed and the baseline answered in its place; not in errors. overtaken: that
+    the baseline answered because the release was too slow. excused: on which both failed; not in errors.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -139,12 +141,18 @@ class Counters:
     waiting: int = 0
     subscribers: int = 0
     memory_bytes: int = 0
+    outdone: int = 0
+    overtaken: int = 0
+    excused: int = 0
     histogram: tuple[int, ...] = (0,) * 32
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A worker ended without being asked to. signal 0: it exited with `status`."""
+    """A worker ended without being asked to. signal 0: it exited with `status`.
+
+    hung: it answered nothing any more, and was ended for that, or is about to.
+    """
 
     model: str
     release: int
@@ -153,6 +161,7 @@ class Died:
     signal: int
     status: int
     memory: bool = False  # killed for want of memory
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)

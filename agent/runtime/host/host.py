@@ -51,7 +51,9 @@ class Host:
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
         limits = Limits(runtime.queue_per_connection, runtime.queue_bytes, runtime.max_shares, runtime.max_share_bytes)
         workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
-        self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
+        self._serving = surroundings.Settings(
+            shelf, workshop, runtime.vouch_grace_s, self._budget_bytes, config.probation.understudy
+        )
         self._access = access.of_device(config.access)
         _raise_descriptor_limit(
             runtime.max_connections * (DESCRIPTORS_PER_CONNECTION + runtime.max_shares) + OTHER_DESCRIPTORS
@@ -203,9 +205,10 @@ class Host:
         return model
 
     def _free_bytes(self, model: str) -> int:
-        """What a release of `model` may take at most: all that other models leave."""
+        """What a release of `model` may take at most: all that other models leave, or leave where they must."""
         self._measure()
-        return max(0, self._budget_bytes - self.others_bytes(model))
+        beside_bytes = sum(other.beside_bytes for name, other in self._models.items() if name != model)
+        return max(0, self._budget_bytes - self.others_bytes(model) + beside_bytes)
 
     def _measure(self) -> None:
         for worker in self._workers():
@@ -221,6 +224,8 @@ class Host:
     def _each_second(self) -> None:
         for counters in self._counters():
             self.tell(counters)
+        for worker in self._workers():
+            worker.check()
         self._room.rest()
 
     def _catch_signals(self) -> socket.socket:

@@ -173,6 +173,11 @@ class Model:
         return [worker for worker in all_there_may_be if worker is not None]
 
     @property
+    def beside_bytes(self) -> int:
+        """Of its memory, what the baseline beside its trial takes."""
+        return self._beside.memory_bytes
+
+    @property
     def memory_bytes(self) -> int:
         """As last measured, of all its workers."""
         return sum(worker.memory_bytes for worker in self.workers)
@@ -190,7 +195,7 @@ class Model:
         elif self.current is not None and target.slot.bundle in self._troubles.barred:
             self._serve_on(replace(self.current.target, reason="failed"))  # nothing better is left
         elif (beside := self._beside.adopt(target.slot.bundle, self)) is not None:
-            self._install(beside)
+            self._adopt(beside)
         elif not self.asleep:
             self._load(target)
         if target is None or target.stage != "trial":
@@ -211,6 +216,7 @@ class Model:
         self._applying = self._on_demand = False
         self._tell_serving(target.reason)
         self._give_waiting()
+        self._keep_understudy()
 
     def _load(self, target: Target) -> None:
         delay_s = self._troubles.not_before - time.monotonic()
@@ -270,6 +276,20 @@ class Model:
         admission = Admission(self.name, target, self._settings, self._around)
         admission.check_beside(self.current, self.memory_bytes)
         return admission.fork(owner, gentle=True)
+
+    def _keep_understudy(self) -> None:
+        """The baseline stays loaded beside its trial, ready to take its place."""
+        trial, settled = self.current, self._loading is None and self._draining is None
+        if trial is None or not settled or trial.target.stage != "trial" or not self._settings.understudy:
+            return
+        if self.record is not None and self.record.baseline is not None:
+            self._beside.stand_by(trial, Target(self.record.baseline, "committed"))
+
+    def _adopt(self, beside: Worker) -> None:
+        if beside.welcome:
+            self._install(beside)
+        else:
+            self._loading = beside
 
     def _install(self, worker: Worker) -> None:
         """From now on this one answers."""
@@ -336,13 +356,26 @@ class Model:
 
     def beside_ended(self) -> None:
         self._around.room_came()
+        self._keep_understudy()
+
+    def worker_hung(self, worker: Worker) -> None:
+        """With the baseline at hand the worker gives its clients back; else it ends with them."""
+        if worker is not self.current or worker.hung or worker.target.stage == "local":
+            return
+        worker.hung = True
+        if worker.target.stage == "trial" and self._beside.worker is not None:
+            self._died(worker, Ended(0, 0, False, 0, 0))
+        else:
+            worker.kill()
 
     # --- troubles ---------------------------------------------------------------------------------------------
 
     def _died(self, worker: Worker, ended: Ended) -> None:
         slot, stage = worker.target.slot, worker.target.stage
         self._around.tell(
-            control.Died(self.name, slot.release, slot.bundle, stage, ended.signal, ended.status, ended.memory)
+            control.Died(
+                self.name, slot.release, slot.bundle, stage, ended.signal, ended.status, ended.memory, worker.hung
+            )
         )
         self._applying = False
         if stage == "trial":

@@ -4,6 +4,7 @@ Of its connection it touches the window, which no other run of that connection c
 """
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from agent.runtime.engine import Interpreter
@@ -30,7 +31,7 @@ def read(connection: Connection, request: Request) -> "Detection":
 class Detection(Inference):
     """A DETECT. `question` is the frame until it is prepared."""
 
-    __slots__ = ("_decoded_us", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size")
+    __slots__ = ("_decoded_us", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size", "_wanted")
 
     def __init__(
         self,
@@ -44,10 +45,18 @@ class Detection(Inference):
         super().__init__(signature, connection, request, frame, detect.deadline_us)
         self._pipeline = signature.pipeline()
         self._layout = detect.layout
+        self._wanted = replace(detect, data=frame, place=None, deadline_us=0)
         self._options = vision.parse_options(bytes(detect.options))
         self._items = (vision.ResultKind.NOTHING, 0, 0, b"")
         self._size = (0, 0)
         self._prepared_us = self._decoded_us = 0
+
+    @property
+    def repeatable(self) -> bool:
+        return self._layout.format is not vision.Format.SAMPLES  # the window before it is here
+
+    def again(self, id: int) -> bytes:
+        return b"".join(vision.detect(self._wanted, id))
 
     def run(self, interpreter: Interpreter) -> None:
         try:
