@@ -10,7 +10,6 @@ from dataclasses import replace
 from agent import control
 from agent.config import Model as Treatment
 from agent.runtime.handover import Carried
-from agent.runtime.host import journal
 from agent.runtime.host.admission import Admission
 from agent.runtime.host.beside import Beside
 from agent.runtime.host.children import Ended
@@ -100,7 +99,7 @@ class Model:
         on_trial = target is not None and target.stage == "trial"
         if carried.alias == "trial" and not on_trial:
             self.refuse(carried, errors.NoReleaseError(f"no release of {self.name} is on trial"))
-        elif self.current is not None and _suits(self.current, carried.alias):
+        elif self.current is not None and self.current.suits(carried.alias):
             self.current.give(carried)
         elif carried.alias == "baseline" and self.current is not None and self._draining is None:
             self._take_beside(carried)
@@ -228,9 +227,12 @@ class Model:
             if target.slot.bundle in self._troubles.failures:
                 self._tell_serving(self.reason)
             return
+        self._wants_room = False
         try:
             admission = Admission(self.name, target, self._settings, self._around)
-            switch = self._switch(admission)
+            needed = self._applying or self._on_demand
+            switch = admission.follow(self.current, self._beside.memory_bytes, alone=self._handover, needed=needed)
+            self._wants_room = switch is Switch.REFUSE
             if switch is Switch.HANDOVER and self.current is not None:
                 self._drain()
             elif switch is not Switch.REFUSE:
@@ -240,21 +242,6 @@ class Model:
                 self._sleep_on(error)
             else:
                 self._could_not_load(target, error.code, str(error))
-
-    def _switch(self, admission: Admission) -> Switch:
-        """REFUSE: others make room, and it is to be tried again. Raises NoRoomError where they do not."""
-        free_bytes = admission.free_bytes(self._beside.memory_bytes)
-        switch = admission.switch_from(self.current, free_bytes, self._handover)
-        self._wants_room = switch is Switch.REFUSE and self._around.make_room(
-            self.name, admission.need_bytes - free_bytes
-        )
-        if switch is not Switch.REFUSE or self._wants_room:
-            return switch
-        if self._applying or self._on_demand:
-            raise admission.no_room(free_bytes)
-        short_bytes = admission.need_bytes - free_bytes
-        journal.say(f"{self.name}: is served although the budget is {short_bytes} bytes short of it", "WARNING")
-        return Switch.HANDOVER  # at start and after a death: it was admitted before
 
     def _sleep_on(self, error: errors.NoRoomError) -> None:
         """Somebody asked, and there is no room now."""
@@ -371,17 +358,12 @@ class Model:
     # --- troubles ---------------------------------------------------------------------------------------------
 
     def _died(self, worker: Worker, ended: Ended) -> None:
-        slot, stage = worker.target.slot, worker.target.stage
-        self._around.tell(
-            control.Died(
-                self.name, slot.release, slot.bundle, stage, ended.signal, ended.status, ended.memory, worker.hung
-            )
-        )
+        self._around.tell(worker.died(self.name, ended))
         self._applying = False
-        if stage == "trial":
-            self._troubles.barred[slot.bundle] = "died"
+        if worker.target.stage == "trial":
+            self._troubles.barred[worker.bundle] = "died"
         else:
-            self._count_death(slot.bundle)
+            self._count_death(worker.bundle)
         self._settle()
 
     def _could_not_load(self, target: Target, code: str, reason: str) -> None:
@@ -449,8 +431,3 @@ class Model:
         else:
             slot = target.slot
             self._around.tell(control.Serving(self.name, slot.release, slot.bundle, target.stage, reason))
-
-
-def _suits(worker: Worker, alias: str) -> bool:
-    """Whether this worker answers those who asked for `alias`."""
-    return not alias or (alias == "trial") == (worker.target.stage == "trial")

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent import control
 from agent.runtime.engine import Delegate, Engine, Tuning
 from agent.runtime.handover import RETRY_S, Carried, Message, channel_pair
 from agent.runtime.host import memory
@@ -196,6 +197,15 @@ class Worker:
         if ended.signal:
             return "crashed", f"killed by signal {ended.signal} while it loaded"
         return "crashed", f"ended with status {ended.status} while it loaded"
+
+    def died(self, model: str, ended: Ended) -> control.Died:
+        """What is told of its end, where nobody asked for that."""
+        slot, how = self.target.slot, (ended.signal, ended.status, ended.memory)
+        return control.Died(model, slot.release, slot.bundle, self.target.stage, *how, self.hung)
+
+    def suits(self, alias: str) -> bool:
+        """Whether it answers those who asked for `alias`."""
+        return not alias or (alias == "trial") == (self.target.stage == "trial")
 
     # --- what comes from it -----------------------------------------------------------------------------------
 
