@@ -23,7 +23,42 @@ NEEDED = 2.0  # times what it takes: on one core, beside a model that never ends
 STALLED = 4.0  # times what is fair: no one who waits for this interpreter should wait on
 PATIENCE_NS = 2_000_000_000  # least time that it is waited for in place of an error; then it hangs itself
 PATIENT = 8.0  # times what it needs, where that is longer
-_NEVER = 1 << 62
+NEVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast an understudy is: usual_ns for a request (0: not known yet), `asked` that it has already.
+
+    A release that was not slower than the understudy would have been is not to blame: a request that waited for its
+    turn until its deadline was near waited for other clients.
+    """
+
+    usual_ns: int
+    asked: int
+
+    @property
+    def fair_ns(self) -> int:
+        """How long a release may take at least."""
+        return int(FAIR * self.usual_ns) + MARGIN_NS
+
+    @property
+    def needed_ns(self) -> int:
+        """How long before a deadline the understudy is to be asked."""
+        return int(NEEDED * self.usual_ns) * (1 + self.asked) + MARGIN_NS
+
+    def stalls_ns(self, begun_ns: int, stalled: bool) -> int:
+        """When one should not wait any longer for a run, begun then; begun_ns 0: for one that waits for its turn."""
+        if begun_ns:
+            return begun_ns + int(STALLED * self.fair_ns)
+        return 0 if stalled else NEVER
+
+    def due_ns(self, received_ns: int, deadline_us: int, begun_ns: int, stalled: bool) -> int:
+        """When to ask the understudy, so that a request is answered before its deadline. deadline_us 0: it has none."""
+        if not deadline_us or not (begun_ns or stalled):
+            return NEVER
+        earliest_ns = begun_ns + self.fair_ns if begun_ns else 0
+        return max(earliest_ns, received_ns + deadline_us * 1_000 - self.needed_ns)
 
 
 @dataclass(slots=True)
@@ -107,45 +142,25 @@ class Understudy:
     # --- when it should be asked ------------------------------------------------------------------------------
 
     def due_ns(self, run: Inference, stalled: bool, drains: bool) -> int:
-        """When to ask it, as the release will not answer in time. stalled: no interpreter will come free soon.
-
-        A release that was not slower than the understudy would have been is never to blame: a request that waited for
-        its turn until its deadline was near waited for other clients.
-        """
-        if run.begun_ns:
-            earliest_ns = run.begun_ns + (self._stalled_ns if drains else self._fair_ns)
-        else:
-            earliest_ns = 0 if stalled else _NEVER
+        """When to ask it, as the release will not answer in time. stalled: no interpreter will come free soon."""
         if drains:
-            return earliest_ns
-        if not run.deadline_us:
-            return _NEVER
-        return max(earliest_ns, run.received_ns + run.deadline_us * 1_000 - self._needed_ns)
+            return self._pace.stalls_ns(run.begun_ns, stalled)
+        return self._pace.due_ns(run.received_ns, run.deadline_us, run.begun_ns, stalled)
 
     def stalls_ns(self, run: Inference) -> int:
         """When an interpreter that runs this counts as stalled."""
-        if not run.begun_ns:
-            return _NEVER
-        return run.begun_ns if run.asked else run.begun_ns + self._stalled_ns
+        return run.begun_ns if run.asked and run.begun_ns else self._pace.stalls_ns(run.begun_ns, False)
 
     def patience_ns(self) -> int:
         """Until when its answers are waited for."""
         since_ns = [asked.since_ns for asked in self._asked.values() if asked.run is not None]
         if not since_ns:
-            return _NEVER
-        return min(since_ns) + max(PATIENCE_NS, int(PATIENT * self._needed_ns))
+            return NEVER
+        return min(since_ns) + max(PATIENCE_NS, int(PATIENT * self._pace.needed_ns))
 
     @property
-    def _fair_ns(self) -> int:
-        return int(FAIR * self._usual_ns) + MARGIN_NS
-
-    @property
-    def _stalled_ns(self) -> int:
-        return int(STALLED * self._fair_ns)
-
-    @property
-    def _needed_ns(self) -> int:
-        return int(NEEDED * self._usual_ns) * (1 + len(self._asked)) + MARGIN_NS
+    def _pace(self) -> Pace:
+        return Pace(self._usual_ns, len(self._asked))
 
     # --- the connection ---------------------------------------------------------------------------------------
 

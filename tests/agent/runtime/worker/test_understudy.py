@@ -15,6 +15,7 @@ import pytest
 
 from agent.runtime.engine import Tuning
 from agent.runtime.handover import Carried, State
+from agent.runtime.worker.understudy import NEVER, Pace
 from littoral.wire import query, vision
 from tests.agent.runtime import scripted
 from tests.agent.runtime.conftest import MakeLone
@@ -247,6 +248,48 @@ def test_an_answer_that_would_come_too_late_is_the_baselines(lone: MakeLone, tmp
     assert [release(peer, 2), release(other, 3)] == [2, 2]  # and the answer that came too late was dropped
     assert ask(peer, deadline_us=FOREVER_US) == 2
     assert trial.counts(overtaken=1, answers=4)["outdone"] == 0
+
+
+def test_an_answer_of_the_understudy_that_comes_second_is_dropped(lone: MakeLone, tmp_path: Path) -> None:
+    gate, other_gate = tmp_path / "gate", tmp_path / "other"
+    other_gate.touch()
+    trial, below = pair(lone, {"gate": str(gate)}, {"gate": str(other_gate)})
+    below.counts(answers=3)
+    other_gate.unlink()
+    peer = trial.greeted()
+    peer.send(peer.infer(QUESTION, 1, SOON_US))
+    until(lambda: other_gate.with_name("other.runs").stat().st_size > 3, "the understudy to be asked")
+    gate.touch()
+    assert release(peer, 1) == 2
+    other_gate.touch()
+    below.counts(answers=4)
+    assert [ask(peer, id=number) for number in (2, 3)] == [2, 2]
+    assert trial.counts(answers=3)["overtaken"] == 0
+
+
+@pytest.mark.parametrize(
+    ("deadline_ms", "begun_ms", "due_ms"),
+    [
+        (100, 1, 58),  # twice 20 ms before the deadline, and 2 ms
+        (100, 60, 87),  # begun late, as others were before it: it may take as long as the understudy would
+        (30, 1, 28),  # the understudy cannot make it either, and is not asked before that is fair
+        (0, 1, None),  # no deadline
+        (100, 0, None),  # it waits, and not for a run that is stalled
+    ],
+)
+def test_the_understudy_is_asked_at_the_last_moment_that_helps_and_not_before_it_is_fair(
+    deadline_ms: int, begun_ms: int, due_ms: int | None
+) -> None:
+    ms = 1_000_000
+    due_ns = Pace(20 * ms, 0).due_ns(1_000 * ms, deadline_ms * 1_000, begun_ms and (1_000 + begun_ms) * ms, False)
+    assert due_ns == (NEVER if due_ms is None else (1_000 + due_ms) * ms)
+
+
+def test_what_waits_for_a_stalled_run_is_due_by_its_own_deadline_and_sooner_where_many_are() -> None:
+    ms = 1_000_000
+    assert Pace(20 * ms, 0).due_ns(0, 200_000, 0, True) == 158 * ms
+    assert Pace(20 * ms, 3).due_ns(0, 200_000, 0, True) == 38 * ms
+    assert Pace(20 * ms, 0).stalls_ns(7 * ms, False) == (7 + 4 * 27) * ms
 
 
 def test_what_waits_behind_a_run_that_hangs_is_answered_by_the_baseline_before_its_deadline(lone: MakeLone) -> None:
