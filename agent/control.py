@@ -116,6 +116,10 @@ class Counters:
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
     queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
+    received: requests taken in, whatever became of them. error_runs: errors whose predecessor on the same connection
+    was an answer, or that were its first. outdone: requests on which the release failed or was too slow and the
+    baseline answered in its place. excused: requests on which it failed and the baseline failed too; not in errors.
+    votes, votes_bad: reports of apps, at most one for each client and second.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -139,6 +143,12 @@ class Counters:
     waiting: int = 0
     subscribers: int = 0
     memory_bytes: int = 0
+    received: int = 0
+    error_runs: int = 0
+    outdone: int = 0
+    excused: int = 0
+    votes: int = 0
+    votes_bad: int = 0
     histogram: tuple[int, ...] = (0,) * 32
 
 
