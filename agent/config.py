@@ -121,6 +121,10 @@ class Probation:
     answers: int = 100
     longest_s: float = 86_400.0  # commits with evidence low when too few answers came by then
     canary_s: float = 5.0  # an inference through the real socket, this often
+    alpha: float = 1e-4  # chance that the soft tests, all together, call a good release bad, in one run of each
+    errors_most: float = 0.05  # of answers that a release may call normal to fail
+    late_most: float = 0.15  # of answers that a release may call normal to be late
+    stalled_s: float = 30.0  # requests come and wait, and nothing comes out; 0: that is not judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,7 @@ SECTIONS: dict[str, Any] = {
     "reports": Reports,
 }
 _OPEN = ("models", "access", "delegates")  # as many tables as the operator writes
+_SHARES = {"alpha": 0.1, "errors_most": 0.5, "late_most": 0.25}  # and the most that makes a test of them
 _TOP = ("device", "tenant", "query_socket", "control_socket", "tags")
 
 
@@ -227,6 +232,8 @@ def _section(defaults: T, value: Any, where: str) -> T:
         checked[key] = _typed(item, type(getattr(defaults, key)), f"{where}.{key}")
         if key == "socket_mode" and not _MODE.fullmatch(item):
             raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
+        if key in _SHARES and not 0 < checked[key] <= _SHARES[key]:
+            raise ConfigError(f"{where}.{key} is {item!r}; it is above 0 and at most {_SHARES[key]:g}")
         if key == "windows":
             _check_windows(checked[key], f"{where}.{key}")
     return replace(defaults, **checked)

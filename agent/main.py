@@ -16,7 +16,8 @@ from agent import fsio
 from agent.config import Config
 from agent.control import Counters
 from agent.health.canary import CanaryAsker
-from agent.health.judge import Judge, Policy
+from agent.health.judge import Baseline, Judge
+from agent.health.policy import policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.mirror import Mirror
@@ -24,6 +25,7 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.slots import Slot
 from agent.status import StatusSocket
 from agent.updater import clock, folder
 from agent.updater.child_protocol import Fail, Plan
@@ -119,7 +121,7 @@ class Agent:
             folder=self._folder,
             voucher=self._voucher,
             canary=self._canary,
-            judge=_judge,
+            judge=self._judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
             wall=time.time,
@@ -284,6 +286,12 @@ class Agent:
             found.append(f"{self._outbox.dropped} reports lost")
         return tuple(warning for warning in found if warning)
 
-
-def _judge(manifest: Manifest, baseline_constant: int) -> Judge:
-    return Judge(Policy(), baseline_constant)
+    def _judge(self, manifest: Manifest, slot: Slot) -> Judge:
+        baseline = Baseline(slot.baseline_constant, **slot.baseline)
+        numbers = policy(
+            self._config.probation,
+            manifest.health,
+            late=manifest.limits.p95_us > 0,
+            reported=baseline.is_reported_well,
+        )
+        return Judge(numbers, baseline, slot.tests)

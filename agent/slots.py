@@ -30,9 +30,11 @@ class Slot:
     """One release on this device. `bundle` names its folder under releases/. memory_bytes: as its trial measured.
 
     evidence: what its commit rests on: full, low, first; "" while it was never committed. healthy_s, answers: how long
-    it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
-    of equal answers to distinct inputs seen of the release before it. threads, interpreters, cpus: how it runs best
-    here, as its trial measured (agent/runtime/engine.py, Tuning).
+    it was watched and well, and what it answered meanwhile; they add up over restarts. tests: how far the tests of its
+    answers are, and up to which counts of its worker (agent/health/judge.py, remember). baseline_constant: longest run
+    of equal answers to distinct inputs seen of the release before it; baseline: what else was seen of that one
+    (agent/updater/baseline.py). threads, interpreters, cpus: how it runs best here, as its trial measured
+    (agent/runtime/engine.py, Tuning).
     """
 
     release: int
@@ -47,6 +49,8 @@ class Slot:
     healthy_s: int = 0
     answers: int = 0
     baseline_constant: int = 0
+    baseline: dict[str, int] = field(default_factory=dict)
+    tests: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ class Update:
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
-    baseline_constant: int = 0  # for the slot
+    baseline_constant: int = 0  # for the slot, as the next
+    baseline: dict[str, int] = field(default_factory=dict)
     window: str = ""
     local: bool = False
     since: int = 0
@@ -161,8 +166,17 @@ def read(path: Path) -> SlotRecord | None:
 
 
 def write(path: Path, value: SlotRecord) -> None:
-    """Makes `value` durable; its folder must exist. Raises OSError."""
-    record.write(path, asdict(_clipped(value)))
+    """Makes `value` durable; its folder must exist. Raises OSError.
+
+    One that would be too large goes without the numbers of its last ending, which were told when it ended.
+    """
+    clipped = _clipped(value)
+    try:
+        record.write(path, asdict(clipped))
+    except ValueError:
+        if clipped.last is None:
+            raise
+        record.write(path, asdict(replace(clipped, last=replace(clipped.last, facts={}))))
 
 
 def names(state: Path) -> list[str]:

@@ -1,34 +1,53 @@
-"""Judges one trial by what it does on live traffic: counters of its worker, its death, canary inferences.
+"""Judges one trial by what it does on live traffic: counters of its worker, its death, canary inferences, and what
+others found out about it.
 
 Pure: time is an argument, nothing is read or sent. It finds a trial bad or does not; that it is good is for the
 updater to conclude from time and answers. docs/health.md lists the signals, the numbers, and how they were measured.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from signal import Signals
+from typing import Any
 
 from agent.control import Counters, Died
-from agent.health.sequential import Evidence, Signal, Sprt, Watch
+from agent.health.policy import Policy
+from agent.health.sequential import Blocks, Onsets, Sprt
+from agent.health.windowed import Growth, Progress
 
 # What a canary may end in that is no fault of the release: the runtime is away, somebody else answers, nobody serves,
 # too much is asked, a switch came in between, or the canary itself failed.
 NOT_THE_RELEASE = frozenset(
     {"runtime-away", "other-release", "no-release", "unknown-model", "busy", "stale-interface", "canary-error"}
 )
+# The counts that the soft tests go by, beside the worker: what a restarted agent goes on from.
+COUNTED = ("answers", "errors", "error_runs", "late", "outdone", "votes", "votes_bad")
+_ENOUGH_VOTES = 20  # of the baseline, before they say what its apps' word is worth
+_TRUE_WORD = 4  # one of so many may be bad
+_MILLI = 1_000
+_MOST_TOLD = 80  # characters of a list of names
+_UNWELL = 0.05  # of the requests of a report failed: not a healthy moment
+
+Facts = dict[str, int | str]
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """The numbers. Simulated in tests/agent/health/test_judge.py; the results stand in docs/health.md."""
+class Baseline:
+    """What was seen of the release that a trial replaces.
 
-    errors: Signal = Signal(Sprt(p0=0.05, p1=0.5, alpha=1e-6, beta=0.01), share=0.05)
-    # One answer in twenty may be late: that is what a p95 promises. And a busy device delays every model on it.
-    late: Signal = Signal(Sprt(p0=0.05, p1=0.5, alpha=1e-12, beta=0.01), share=0.3, fewest=10)
-    constant_answers: int = 50  # a run of equal answers as long as this ...
-    constant_inputs: int = 10  # ... to as many distinct inputs ...
-    constant_factor: int = 2  # ... and to more than so many times those of the baseline's longest run
-    canary_failures: int = 3  # in a row
-    stale_s: float = 5.0  # counters come each second; a trial of which none came for so long is not known to be well
+    constant: distinct inputs in the longest run of equal answers; 0: none was seen, and constant answers are not
+    judged. votes, votes_bad: reports of apps. rise_bytes: the most by which its memory grew within ten minutes.
+    """
+
+    constant: int = 0
+    votes: int = 0
+    votes_bad: int = 0
+    rise_bytes: int = 0
+
+    @property
+    def is_reported_well(self) -> bool:
+        """Whether reports of apps say something: an app may report everything bad."""
+        return self.votes >= _ENOUGH_VOTES and self.votes_bad * _TRUE_WORD <= self.votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,64 +55,78 @@ class Verdict:
     """A trial is bad. `facts` are the numbers behind `reason`.
 
     code: crashed, resources (its worker was killed for want of memory: it proves nothing of the bytes), not-finite,
-    constant, errors, late, canary.
+    constant, errors, outdone, late, reported, stalled, memory, canary, external, or what compared() was told.
     """
 
     code: str
     reason: str
-    facts: dict[str, int | str] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
 
 
 class Judge:
     """One trial, from its activation to its end. The caller hands in only what is about the trial's bundle.
 
-    baseline_constant: distinct inputs in the longest run of equal answers that was seen of the baseline; 0: none was
-    seen, and constant answers are not judged.
-    `answers` counts those to others than the canary.
+    `answers` counts those to others than the canary. remembered: what remember() gave before a restart.
     """
 
-    def __init__(self, policy: Policy, baseline_constant: int = 0) -> None:
+    def __init__(
+        self, policy: Policy, baseline: Baseline | None = None, remembered: Mapping[str, int] | None = None
+    ) -> None:
         self.answers = 0
         self._policy = policy
-        self._baseline_constant = baseline_constant
-        self._errors = Watch(policy.errors)
-        self._late = Watch(policy.late)
+        self._baseline = baseline or Baseline()
+        self._remembered = dict(remembered or {})
+        ratios = {name: self._remembered.get(name, 0) / _MILLI for name in ("onsets", "outage", "lateness", "reported")}
+        self._onsets = Onsets(policy.errors, ratios["onsets"])
+        self._outage = Blocks(policy.outage, ratios["outage"])
+        self._late = Blocks(policy.late, ratios["lateness"]) if policy.late else None
+        self._reported = Blocks(policy.reported, ratios["reported"]) if policy.reported else None
+        self._progress = Progress()
+        self._growth = Growth(self._baseline.rise_bytes)
+        self._outdone = self._remembered.get("strikes", 0)
         self._last: Counters | None = None
         self._last_at = 0.0
         self._answered = 0
         self._canaries = 0
         self._canary_ok = False
         self._failures = 0
+        self._checks: dict[str, int] = {}  # how often in a row each required one was bad
+        self._wanted: set[str] = set()  # wanted checks that are bad
+        self._troubled = False
+        self._troubled_until_s = 0.0
+        self._fails = False  # at the moment
         self._verdict: Verdict | None = None
+
+    # --- what is seen of it -----------------------------------------------------------------------------------------
 
     def counters(self, counters: Counters, now_s: float) -> None:
         """What its worker has done since the worker started. The first of all is where counting begins, a later
-        worker counts from nothing."""
+        worker counts from nothing. After a restart of the agent what was done meanwhile is weighed as well, as if it
+        had been done at once; it is no evidence for a commit.
+        """
         last, began_s = self._last, self._last_at
         self._last, self._last_at = counters, now_s
         self._look_for_hard_faults(counters)
-        if last is None:
+        self._look_at_windows(counters, now_s)
+        if last is not None:
+            new = _since(last, counters)
+            self._answered += new.answers
+            self.answers = max(self.answers, self._answered - self._canaries)
+        elif self._remembered:
+            new, began_s = _since(_at_last(self._remembered, counters), counters), now_s
+        else:
+            self._strike(counters.outdone)
             return
-        answers, errors, late = counters.answers, counters.errors, counters.late
-        if last.worker == counters.worker and last.answers <= answers:
-            answers, errors, late = answers - last.answers, errors - last.errors, late - last.late
-        self._answered += answers
-        self.answers = max(self.answers, self._answered - self._canaries)
-        if self._errors.add(errors, answers + errors, began_s, now_s):
-            self._find("errors", _told(self._errors.evidence, "requests failed", self._policy.errors))
-        if self._late.add(late, answers, began_s, now_s):
-            told = _told(self._late.evidence, "answers took longer than the release's own p95_us", self._policy.late)
-            self._find("late", told)
+        self._weigh(new, began_s, now_s)
 
     def died(self, died: Died, now_s: float) -> None:
         """Its worker ended without being asked to."""
         if died.memory:
-            self._find("resources", ("its worker was killed for want of memory", {"signal": died.signal}))
+            self._find("resources", "its worker was killed for want of memory", {"signal": died.signal})
         elif died.signal:
-            facts: dict[str, int | str] = {"signal": died.signal}
-            self._find("crashed", (f"its worker was killed by {_signal_name(died.signal)}", facts))
+            self._find("crashed", f"its worker was killed by {_signal_name(died.signal)}", {"signal": died.signal})
         else:
-            self._find("crashed", (f"its worker exited with status {died.status}", {"status": died.status}))
+            self._find("crashed", f"its worker exited with status {died.status}", {"status": died.status})
 
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         """One inference through the real socket. `code` says why it failed."""
@@ -105,7 +138,31 @@ class Judge:
             self._failures += 1
             if self._failures >= self._policy.canary_failures:
                 reason = f"{self._failures} canary inferences in a row failed, the last by {code}: {text}"
-                self._find("canary", (reason, {"failures": self._failures, "code": code}))
+                self._find("canary", reason, {"failures": self._failures, "code": code})
+
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        """One run of a check of the device's owner that knew an answer. Only a required one can end a trial."""
+        if not required:
+            (self._wanted.add if bad else self._wanted.discard)(name)
+            return
+        times = self._checks[name] = self._checks.get(name, 0) + 1 if bad else 0
+        if times >= self._policy.external_failures:
+            reason = f"the check {name} was bad {times} times in a row: {text}"
+            self._find("external", reason, {"check": name, "failures": times})
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        """Whether the device is hot, throttled or short of memory now: then being slow is no fault of the release."""
+        if self._troubled or troubled:
+            self._troubled_until_s = now_s
+            if self._late:
+                self._late.drop()
+        self._troubled = troubled
+
+    def compared(self, code: str, reason: str, facts: Facts, now_s: float) -> None:
+        """The comparison with the baseline found it bad."""
+        self._find(code, reason, facts)
+
+    # --- what comes of it -------------------------------------------------------------------------------------------
 
     def verdict(self, now_s: float) -> Verdict | None:
         """The first thing that was found bad, for good; None while there is none."""
@@ -118,15 +175,82 @@ class Judge:
             and self._last is not None
             and now_s - self._last_at <= self._policy.stale_s
             and self._canary_ok
-            and not self._errors.last_block_bad
-            and not self._late.last_block_bad
+            and not self._fails
+            and not self._outage.last_block_bad
+            and not (self._late and self._late.last_block_bad)
         )
+
+    def evidence(self) -> dict[str, dict[str, int]]:
+        """What each soft test has seen in its present run, and how far it is from its bound, in thousandths."""
+        return {
+            name: {
+                "bad": test.evidence.bad,
+                "requests": test.evidence.requests,
+                "bad_blocks": test.evidence.bad_blocks,
+                "blocks": test.evidence.blocks,
+                "ratio_milli": round(test.ratio * _MILLI),
+                "bound_milli": round(test.settings.upper * _MILLI),
+            }
+            for name, test in self._tests.items()
+        }
+
+    def remember(self) -> dict[str, int]:
+        """What a restart must neither forget nor count twice: how far each soft test is, in thousandths, and up to
+        which counts of which worker. What is 0 is left out.
+        """
+        found = {name: round(test.ratio * _MILLI) for name, test in self._tests.items()}
+        found["strikes"] = self._outdone
+        if self._last is not None:
+            found["worker"] = self._last.worker
+            found |= {name: getattr(self._last, name) for name in COUNTED}
+        elif self._remembered:
+            return self._remembered
+        return {name: number for name, number in found.items() if number}
+
+    @property
+    def _tests(self) -> dict[str, Onsets | Blocks]:
+        tests: dict[str, Onsets | Blocks] = {"onsets": self._onsets, "outage": self._outage}
+        if self._late:
+            tests["lateness"] = self._late
+        if self._reported:
+            tests["reported"] = self._reported
+        return tests
+
+    # --- weighing ---------------------------------------------------------------------------------------------------
+
+    def _weigh(self, new: Counters, began_s: float, now_s: float) -> None:
+        """What the worker did since the last counters."""
+        if requests := new.answers + new.errors:
+            self._fails = new.errors > 0 and new.errors >= _UNWELL * requests
+        if self._onsets.add(new.error_runs, new.answers):
+            self._found_by(self._onsets, "errors", "requests that came after an answer failed", "a report")
+        if self._outage.add(new.errors, requests, began_s, now_s):
+            self._found_by(self._outage, "errors", "requests failed", "1 s and more")
+        troubled = self._troubled or began_s < self._troubled_until_s
+        if not troubled:
+            self._strike(new.outdone)
+        if self._late and not troubled and self._late.add(new.late, new.answers, began_s, now_s):
+            self._found_by(self._late, "late", "answers took longer than the release's own p95_us", "3 s and more")
+        if self._reported and self._reported.add(new.votes_bad, new.votes, began_s, now_s):
+            self._found_by(self._reported, "reported", "reports of apps said that the answer was bad", "10 s and more")
+
+    def _found_by(self, test: Onsets | Blocks, code: str, what: str, block: str) -> None:
+        seen = test.evidence
+        reason = f"{seen.bad} of {seen.requests} {what}, in {seen.bad_blocks} of {seen.blocks} blocks of {block}"
+        numbers = {"bad": seen.bad, "requests": seen.requests, "bad_blocks": seen.bad_blocks, "blocks": seen.blocks}
+        self._find(code, reason, {**numbers, **_parameters(test.settings, test.ratio)})
+
+    def _strike(self, outdone: int) -> None:
+        self._outdone += outdone
+        if self._outdone >= self._policy.outdone:
+            reason = f"{self._outdone} requests failed or took too long here, and the baseline answered them"
+            self._find("outdone", reason, {"outdone": self._outdone})
 
     def _look_for_hard_faults(self, counters: Counters) -> None:
         if counters.invalid:
             reason = f"{counters.invalid} of {counters.answers} answers hold NaN or infinity"
-            self._find("not-finite", (reason, {"invalid": counters.invalid, "answers": counters.answers}))
-        policy, longest = self._policy, self._baseline_constant
+            self._find("not-finite", reason, {"invalid": counters.invalid, "answers": counters.answers})
+        policy, longest = self._policy, self._baseline.constant
         if (
             longest
             > 0  # what the scene itself does is not known otherwise: an empty street is answered alike for hours
@@ -138,27 +262,48 @@ class Judge:
                 f"{counters.run_answers} equal answers to {counters.run_inputs} distinct inputs; "
                 f"the baseline's longest run was {longest}"
             )
-            run = {"run_answers": counters.run_answers, "run_inputs": counters.run_inputs}
-            self._find("constant", (reason, {**run, "baseline_run_inputs": longest}))
+            run: Facts = {"run_answers": counters.run_answers, "run_inputs": counters.run_inputs}
+            self._find("constant", reason, {**run, "baseline_run_inputs": longest})
 
-    def _find(self, code: str, told: tuple[str, dict[str, int | str]]) -> None:
+    def _look_at_windows(self, counters: Counters, now_s: float) -> None:
+        for_s = self._progress.stalled_s(counters, now_s)
+        if 0 < self._policy.stalled_s <= for_s:
+            reason = f"requests come and {counters.waiting} wait, and for {for_s:.0f} s none was answered or refused"
+            self._find("stalled", reason, {"stalled_s": int(for_s), "waiting": counters.waiting})
+        if self._growth.add(counters.worker, counters.memory_bytes, now_s):
+            first, last = self._growth.lows[0], self._growth.lows[-1]
+            reason = f"its memory grew from {first} to {last} bytes and did not stop"
+            rise = self._baseline.rise_bytes
+            self._find("memory", reason, {"first_bytes": first, "last_bytes": last, "baseline_rise_bytes": rise})
+
+    def _find(self, code: str, reason: str, facts: Facts) -> None:
         if self._verdict is None:
-            self._verdict = Verdict(code, *told)
+            wanted: Facts = {"wanted_bad": ", ".join(sorted(self._wanted))[:_MOST_TOLD]} if self._wanted else {}
+            self._verdict = Verdict(code, reason, {**facts, **wanted})
 
 
-def _told(evidence: Evidence, what: str, signal: Signal) -> tuple[str, dict[str, int | str]]:
-    """A finding of the sequential test in words, and its numbers."""
-    reason = (
-        f"{evidence.bad} of {evidence.requests} {what}, in {evidence.bad_blocks} of {evidence.blocks} blocks "
-        f"of {signal.block_s:g} s"
-    )
-    facts: dict[str, int | str] = {
-        "bad": evidence.bad,
-        "requests": evidence.requests,
-        "bad_blocks": evidence.bad_blocks,
-        "blocks": evidence.blocks,
+def _since(last: Counters, now: Counters) -> Counters:
+    """What was done between the two; a new worker began at nothing, even where the system gave it the same number."""
+    if last.worker != now.worker or last.answers > now.answers:
+        return now
+    return replace(now, **{name: max(0, getattr(now, name) - getattr(last, name)) for name in COUNTED})
+
+
+def _at_last(remembered: Mapping[str, int], like: Counters) -> Counters:
+    """The counters that a remembered state goes by."""
+    counts: dict[str, Any] = {name: remembered.get(name, 0) for name in COUNTED}
+    return replace(like, worker=remembered.get("worker", 0), **counts)
+
+
+def _parameters(test: Sprt, ratio: float) -> Facts:
+    """What a verdict rests on: the logarithm of the likelihood ratio, its bound, and what was told from what."""
+    return {
+        "ratio_milli": round(ratio * _MILLI),
+        "bound_milli": round(test.upper * _MILLI),
+        "p0_ppm": round(test.p0 * 1e6),
+        "p1_ppm": round(test.p1 * 1e6),
+        "alpha": f"{test.alpha:.2g}",
     }
-    return reason, facts
 
 
 def _signal_name(number: int) -> str:

@@ -10,17 +10,17 @@ from typing import Any
 from agent import control, fsio, slots
 from agent.slots import SlotRecord, Update
 from agent.updater import delivery, machine, overtaking, trial
+from agent.updater.baseline import Baseline
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
 from agent.updater.repair import Repair
-from agent.updater.steps import CanaryResult, Rooms, Step, Work
+from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work
 from agent.updater.view import view
 from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
 from littoral.wire.messages import Ending, ModelState, Want
 
-ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
 WATCH_AGAIN_S = 60.0  # after a release could not be read
 SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
 SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
@@ -63,7 +63,7 @@ class ModelUpdate:
         self._watch_after = 0.0
         self._backoff = Backoff()
         self._repair = Repair()
-        self._longest_run = 0
+        self._baseline = Baseline()
         self._pending: tuple[SlotRecord, list[Milestone]] | None = None
         again = machine.resume(self.record, moment)
         if again != self.record:
@@ -89,6 +89,13 @@ class ModelUpdate:
         return (
             f"release {serves.release} of {self.model} is committed and cannot be served, {instead}: {serving.reason}"
         )
+
+    @property
+    def judge(self) -> Judge | None:
+        """Of what is watched now: a trial, or a release that was committed with little evidence."""
+        if self._watch is not None:
+            return self._watch.judge
+        return self._step.judge if self._step is not None else None
 
     def want(self, want: Want | None, generation: int, local: bool = False) -> None:
         """What is wanted of this model; None removes it. local: by a person at this device."""
@@ -120,8 +127,8 @@ class ModelUpdate:
         """Something the runtime said of this model, or of all."""
         if isinstance(message, control.Counters) and message.stage == "committed":
             serves = self.record.serves
-            if serves is not None and serves.bundle == message.bundle and message.answers >= ENOUGH_ANSWERS:
-                self._longest_run = max(self._longest_run, message.longest_run_inputs)
+            if serves is not None and serves.bundle == message.bundle:
+                self._baseline.notice(message, now)
         if isinstance(message, control.Died):
             text = f"the worker of release {message.release} ended with signal {message.signal}"
             if message.model == self.model:
@@ -248,7 +255,7 @@ class ModelUpdate:
         news = watch.news()
         if watch.enough:
             text = f"its evidence is full now: {watch.detail}"
-            seen = machine.confirm(self._seen(watch.facts()))
+            seen = machine.confirm(self._seen(watch.seen()))
             self._decide(seen, [("confirmed", text, watch.facts())], keep_step=True)
         elif news and self._may_write:
             self._decide(self._seen(news), [], keep_step=True)
@@ -357,7 +364,8 @@ class ModelUpdate:
         return replace(record, update=replace(update, spent_s={**update.spent_s, update.state: int(self._spent_s)}))
 
     def _end_step(self, result: Result, now: float, at: int) -> None:
-        before = self._with_spent(self.record)
+        seen = self._step.seen() if self._step is not None else {}
+        before = self._with_spent(self._seen(seen) if seen else self.record)
         if self.state is State.READY and result.outcome is Outcome.DONE:
             result = self._switch()
         after = machine.advance(before, result, Moment(at, self._boot))
@@ -374,8 +382,8 @@ class ModelUpdate:
         if self._repair.finds_spoiled(self._rooms.config.state, self.record.serves):
             text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
-        longest, self._longest_run = self._longest_run, 0
-        return Result(Outcome.DONE, learned={"baseline_constant": longest})
+        learned, self._baseline = self._baseline.learned(), Baseline()
+        return Result(Outcome.DONE, learned=learned)
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from agent import control
 from agent.config import Config
-from agent.slots import SlotRecord
+from agent.slots import Slot, SlotRecord
 from agent.source import Source
 from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Planner
@@ -39,6 +39,11 @@ class Judge(Protocol):
     def counters(self, counters: control.Counters, now_s: float) -> None: ...
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None: ...
+    def device(self, troubled: bool, now_s: float) -> None: ...
+    def compared(self, code: str, reason: str, facts: dict[str, int | str], now_s: float) -> None: ...
+    def evidence(self) -> dict[str, dict[str, int]]: ...
+    def remember(self) -> dict[str, int]: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
     def healthy(self, now_s: float) -> bool: ...
 
@@ -82,7 +87,7 @@ class Rooms:
     folder: Source
     voucher: Voucher
     canary: Canary
-    judge: Callable[[Manifest, int], Judge]
+    judge: Callable[[Manifest, Slot], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]
     wall: Callable[[], float]
@@ -152,6 +157,15 @@ class Step:
     def remember(self) -> dict[str, Any]:
         """Fields of the active slot worth a durable write of their own now; mostly none."""
         return {}
+
+    def seen(self) -> dict[str, Any]:
+        """Fields of the active slot as they are now, for a write that comes anyway."""
+        return {}
+
+    @property
+    def judge(self) -> Judge | None:
+        """Of the release on trial, while it is watched."""
+        return None
 
     def progress(self) -> tuple[int, int]:
         """(bytes fetched, bytes in all); (0, 0) where nothing is fetched."""

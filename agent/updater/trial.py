@@ -5,7 +5,7 @@ from typing import Any
 from agent import control
 from agent.slots import SlotRecord
 from agent.updater.machine import Outcome, Result
-from agent.updater.steps import CanaryResult, Rooms, Step, Work
+from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work
 from agent.updater.watch import PROVEN, Watch
 
 APPLY_TIMEOUT_S = 120.0
@@ -123,6 +123,13 @@ class ProbationStep(Step):
 
     def remember(self) -> dict[str, Any]:
         return self._watch.news()
+
+    def seen(self) -> dict[str, Any]:
+        return self._watch.seen()
+
+    @property
+    def judge(self) -> Judge:
+        return self._watch.judge
 
     def close(self) -> None:
         self._watch.stop_asking()

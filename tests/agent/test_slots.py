@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import record, slots
+from agent.health.judge import COUNTED
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from agent.updater.machine import State
 from littoral.errors import RecordError
@@ -38,12 +39,16 @@ def test_a_record_is_read_back_as_it_was_written(path: Path, tmp_path: Path) -> 
     assert slots.names(tmp_path) == ["cats"]
 
 
+TESTS = dict.fromkeys((*COUNTED, "onsets", "outage", "lateness", "reported", "strikes", "worker"), 2**40)
+SEEN = {"votes": 2**40, "votes_bad": 2**40, "rise_bytes": 2**40}
+
+
 def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     facts = {f"a-number-of-name-{n}": 2**53 for n in range(16)}
     value = SlotRecord(
         "m" * 63,
-        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
-        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
+        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53, SEEN, TESTS),
+        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53, SEEN),
         active="a",
         stage="committed",
         floor=2**53,
@@ -73,6 +78,9 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     assert found is not None
     assert len(found.blocked) == slots.MAX_BLOCKED
     assert found.blocked[-1].bundle == f"{19:064d}"
+    assert found.a == value.a
+    assert found.last is not None
+    assert found.last.facts == {}  # for want of room: they were told when it ended
 
 
 def test_in_a_trial_the_other_slot_is_the_baseline() -> None:

@@ -53,6 +53,7 @@ class Answers:
         connection.send(*run.answer(run.id))
         if result is None:
             return  # a window that is not full yet
+        connection.failing = False
         signature = run.signature
         signature.answers += 1
         for subscriber in signature.subscribers:
@@ -74,7 +75,8 @@ class Answers:
             case errors.DeadlineError():
                 tally.expired += 1
             case errors.InferenceError():
-                tally.failed()
+                tally.failed(connection.failing)
+                connection.failing = True
         connection.send(query.error(error, id, **facts))
 
     # --- what is asked ----------------------------------------------------------------------------------------

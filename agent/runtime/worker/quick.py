@@ -50,6 +50,7 @@ class Quick:
         else:
             return False
         inbox.scanned = inbox.end
+        self._tally.received += 1
         told_apart = mark(question)
         started_ns = time.monotonic_ns()
         try:
@@ -59,6 +60,7 @@ class Quick:
             return True
         invoked_us = (time.monotonic_ns() - started_ns + HALF_US) // 1_000
         data = result.data
+        connection.failing = False
         connection.send(answer_head(signature.welcome, id, len(data), 0, invoked_us), data)
         signature.answers += 1
         self._tally.answered(told_apart, data, invoked_us, result.finite)

@@ -1,16 +1,17 @@
 """Stand-ins for the rooms around an update, with the real interfaces, for unit tests only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from agent import control
 from agent.config import Config
+from agent.slots import Slot
 from agent.source import Source, Wanted
 from agent.updater.child_protocol import Plan, Request
 from agent.updater.planning import Job, Planner
-from agent.updater.steps import Rooms, Verdict
+from agent.updater.steps import Judge, Rooms, Verdict
 from agent.updater.voucher import Voucher
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob, Lineage, Manifest
@@ -180,6 +181,21 @@ class FakeJudge:
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         return
 
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        return
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        return
+
+    def compared(self, code: str, reason: str, facts: dict[str, int | str], now_s: float) -> None:
+        self.word = FakeVerdict(code, reason, facts)
+
+    def evidence(self) -> dict[str, dict[str, int]]:
+        return {}
+
+    def remember(self) -> dict[str, int]:
+        return {}
+
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
 
@@ -227,6 +243,7 @@ class World:
         self.runtime.state = state
         self.canary = FakeCanary()
         self.judge = FakeJudge()
+        self.judge_of: Callable[[Manifest, Slot], Judge] = lambda manifest, slot: self.judge
         self.online = True
         self.traffic = True  # whether apps ask
         self.safe = False
@@ -250,7 +267,7 @@ class World:
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
-            judge=lambda manifest, constant: self.judge,
+            judge=lambda manifest, slot: self.judge_of(manifest, slot),
             online=lambda: self.online,
             known_time=lambda: 0,
             wall=lambda: self.wall,

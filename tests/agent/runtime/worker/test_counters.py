@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.runtime.worker import counters
+from agent.runtime.worker import counters, scenes
 from agent.runtime.worker.counters import Tally
 
 
@@ -37,10 +37,10 @@ def test_an_empty_first_answer_begins_a_run_too() -> None:
 
 def test_distinct_inputs_are_counted_up_to_a_thousand() -> None:
     tally = Tally()
-    for number in range(counters.MAX_DISTINCT + 50):
+    for number in range(scenes.MOST_INPUTS + 50):
         tally.answered(number.to_bytes(4, "little"), b"same", 10, True)
-    assert tally.run_inputs == counters.MAX_DISTINCT
-    assert tally.run_answers == counters.MAX_DISTINCT + 50
+    assert tally.run_inputs == scenes.MOST_INPUTS
+    assert tally.run_answers == scenes.MOST_INPUTS + 50
 
 
 def test_the_histogram_has_powers_of_two() -> None:
