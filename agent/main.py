@@ -287,7 +287,8 @@ class Agent:
         return tuple(warning for warning in found if warning)
 
     def _judge(self, manifest: Manifest, slot: Slot) -> Judge:
-        baseline = Baseline(slot.baseline_constant, **slot.baseline)
+        seen = (slot.baseline.get(name, 0) for name in ("votes", "votes_bad", "rise_bytes"))
+        baseline = Baseline(slot.baseline_constant, *seen)
         numbers = policy(
             self._config.probation,
             manifest.health,
