@@ -2,7 +2,7 @@
 
 import math
 
-from agent.runtime.worker.scenes import Bytewise, Inputs, samples
+from agent.runtime.worker.scenes import SAMPLES, Bytewise, Inputs
 
 BUCKETS = 32
 WHOLE_BYTES = 4_096  # of inputs up to here the mark is every byte, of longer ones samples
@@ -18,6 +18,7 @@ class Tally:
         "_first_mark",
         "_inputs",
         "_late_us",
+        "_looked",
         "busy",
         "error_runs",
         "errors",
@@ -44,6 +45,7 @@ class Tally:
         self._answer: bytes | None = None  # of the present run
         self._first_mark = b""  # of the present run
         self._inputs: Inputs = Bytewise() if inputs is None else inputs  # of the present run, once it was looked at
+        self._looked = False  # at an input of the present run
         self._failed_after = -1  # answers given before the last error
 
     @property
@@ -72,7 +74,8 @@ class Tally:
         self._answer = answer
         self._first_mark = mark
         self.run_answers = self.run_inputs = 1
-        if len(self._inputs):
+        if self._looked:
+            self._looked = False
             self._inputs.clear()
         elif not self.longest_run_inputs:
             self.longest_run_inputs = 1
@@ -112,7 +115,8 @@ class Tally:
         inputs = self._inputs
         if self.run_answers % inputs.look_every:
             return
-        if not len(inputs):  # none is looked at while answers differ
+        if not self._looked:  # none is looked at while answers differ
+            self._looked = True
             inputs.add(self._first_mark)
         inputs.add(mark)
         if len(inputs) > self.run_inputs:
@@ -126,4 +130,8 @@ def mark(question: bytes | memoryview) -> bytes:
     Of a long input only samples: to read all of a camera's frame again would cost more than to answer it, and two
     frames of a live sensor do not agree in all samples.
     """
-    return bytes(question) if len(question) <= WHOLE_BYTES else samples(question)
+    size = len(question)
+    if size <= WHOLE_BYTES:
+        return bytes(question)
+    words = memoryview(question)[: size // 8 * 8].cast("Q")  # as scenes.samples does it, without a call
+    return words[:: len(words) // SAMPLES - 1 | 1].tobytes()

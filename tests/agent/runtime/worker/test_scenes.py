@@ -189,3 +189,11 @@ def test_samples_of_common_frames_lie_in_many_columns() -> None:
         row = width * channels
         columns = bytes(min(255, at * 256 // row) for at in range(row)) * (row // channels)
         assert len(set(scenes.samples(columns)[::8])) >= 8, (width, channels)
+
+
+def test_the_mark_of_a_long_input_is_its_samples() -> None:
+    random = Random(6)
+    for size in (counters.WHOLE_BYTES + 8, 9_216, 9_217, 150_528, 307_200):
+        data = random.randbytes(size)
+        assert counters.mark(data) == scenes.samples(data)
+        assert len(counters.mark(data)) >= scenes.SAMPLED_BYTES
