@@ -223,18 +223,18 @@ class Judge:
         if requests := new.answers + new.errors:
             self._fails = new.errors > 0 and new.errors >= _UNWELL * requests
         if self._onsets.add(new.error_runs, new.answers):
-            self._found_by(self._onsets, "errors", "requests that came after an answer failed", "a report")
+            self._found_by("errors", self._onsets, "requests that came after an answer failed", "a report")
         if self._outage.add(new.errors, requests, began_s, now_s):
-            self._found_by(self._outage, "errors", "requests failed", "1 s and more")
+            self._found_by("errors", self._outage, "requests failed", "1 s and more")
         troubled = self._troubled or began_s < self._troubled_until_s
         if not troubled:
             self._strike(new.outdone)
         if self._late and not troubled and self._late.add(new.late, new.answers, began_s, now_s):
-            self._found_by(self._late, "late", "answers took longer than the release's own p95_us", "3 s and more")
+            self._found_by("late", self._late, "answers took longer than the release's own p95_us", "3 s and more")
         if self._reported and self._reported.add(new.votes_bad, new.votes, began_s, now_s):
-            self._found_by(self._reported, "reported", "reports of apps said that the answer was bad", "10 s and more")
+            self._found_by("reported", self._reported, "reports of apps said that the answer was bad", "10 s and more")
 
-    def _found_by(self, test: Onsets | Blocks, code: str, what: str, block: str) -> None:
+    def _found_by(self, code: str, test: Onsets | Blocks, what: str, block: str) -> None:
         seen = test.evidence
         reason = f"{seen.bad} of {seen.requests} {what}, in {seen.bad_blocks} of {seen.blocks} blocks of {block}"
         numbers = {"bad": seen.bad, "requests": seen.requests, "bad_blocks": seen.bad_blocks, "blocks": seen.blocks}

@@ -95,24 +95,29 @@ class Scenes:
             return
         mean = sum(seen) / SAMPLES
         variance = max(0.0, math.dist(seen, _ZEROS) ** 2 / SAMPLES - mean * mean)
-        if self._kept and not self._is_new(seen, mean, variance):
+        if kept and variance <= self._beyond:  # the dark, or a wall: no scene beside others
             return
-        kept.append((seen, mean, variance))
+        if kept and kept[0][2] <= self._beyond:
+            kept.clear()
+        if all(self._is_apart(seen, mean, variance, *other) for other in reversed(kept)):
+            kept.append((seen, mean, variance))
 
-    def _is_new(self, seen: tuple[float, ...], mean: float, variance: float) -> bool:
-        beyond = self._beyond
-        if variance <= beyond:  # in the dark, or of a wall
-            return False
-        for other, its_mean, its_variance in reversed(self._kept):
-            left = least = min(variance, its_variance)
-            if least > beyond:
-                apart = math.dist(seen, other) ** 2 / SAMPLES - (mean - its_mean) ** 2
-                covariance = (variance + its_variance - apart) / 2
-                if covariance > 0:
-                    left = least - covariance * covariance / max(variance, its_variance)
-            if left <= beyond:
-                return False
-        return True
+    def _is_apart(
+        self,
+        seen: tuple[float, ...],
+        mean: float,
+        variance: float,
+        other: tuple[float, ...],
+        its_mean: float,
+        its_variance: float,
+    ) -> bool:
+        """Whether the least squares line through the samples of both leaves more of the fainter one than noise."""
+        left = min(variance, its_variance)
+        apart = math.dist(seen, other) ** 2 / SAMPLES - (mean - its_mean) ** 2
+        covariance = (variance + its_variance - apart) / 2
+        if covariance > 0:
+            left -= covariance * covariance / max(variance, its_variance)
+        return left > self._beyond
 
     def _from_floats(self, data: bytes) -> tuple[float, ...] | None:
         """In levels of brightness; None for what is no number."""
@@ -138,8 +143,10 @@ def of(interface: Interface, card: Card) -> Inputs:
 def samples(data: bytes | memoryview) -> bytes:
     """SAMPLES times 8 bytes and a few more, evenly spread over data of SAMPLED_BYTES and more; a copy."""
     words = memoryview(data)[: len(data) // 8 * 8].cast("Q")
-    # An odd stride: rows are often a multiple of 16 bytes, and the samples must not all lie in one column.
-    return words[:: len(words) // SAMPLES - 1 | 1].tobytes()
+    stride = len(words) // SAMPLES
+    if stride >= 6:  # an odd one: rows are often a multiple of 16 bytes, and samples must not all lie in one column
+        stride = stride - 1 | 1
+    return words[::stride].tobytes()
 
 
 def _level(card: Card) -> float:
