@@ -6,6 +6,7 @@ import numpy as np
 
 from agent.runtime.vision.decoders import DECODERS
 from agent.runtime.vision.items import Items
+from agent.runtime.vision.keepsake import keep
 from agent.runtime.vision.placement import Placement, place
 from agent.runtime.vision.preparation import Preparation
 from agent.runtime.vision.selection import want
@@ -43,6 +44,12 @@ class Pipeline:
             raise PictureError("this model takes windows of samples, and this is a picture")
         filled, placement = self._preparation.prepare(layout, data)
         return Prepared(filled, placement.width, placement.height, placement)
+
+    def keep(self, layout: Layout, data: bytes) -> tuple[bytes, bytes]:
+        """(a small JPEG of the frame, its 8x8 grey means). Raises PictureError."""
+        if not self._preparation:
+            raise PictureError("this model takes windows of samples, and this is a picture")
+        return keep(self._preparation, layout, data)
 
     def window(self, so_far: bytes, layout: Layout, data: bytes | memoryview) -> tuple[bytes, Prepared | None]:
         """(what to give as `so_far` with the next samples of this stream, the whole window where another hop is

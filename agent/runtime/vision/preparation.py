@@ -7,6 +7,7 @@ has many times more pixels than the input. Resizing averages all pixels it drops
 import math
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from agent.runtime.vision import frames, stored
 from agent.runtime.vision.placement import Placement, place
@@ -36,10 +37,26 @@ class Preparation:
     def prepare(self, layout: Layout, data: bytes | memoryview) -> tuple[bytes, Placement]:
         """The input's raw bytes, and where in it the frame lies. Raises PictureError."""
         wanted = self._picture
-        jpeg = frames.open_jpeg(data) if layout.format is Format.JPEG else None
-        width, height = jpeg.size if jpeg else frames.size(layout)
+        jpeg, (width, height) = _opened(layout, data)
         placement = place(wanted.resize, width, height, wanted.width, wanted.height)
-        if jpeg:
+        image = self._image(jpeg, layout, data, placement)
+        return self._stored(_filled(image, placement, wanted)), placement
+
+    def picture(self, layout: Layout, data: bytes | memoryview, most_side: int) -> Image.Image:
+        """The whole frame in the model's colours (grey, or red, green, blue), no side longer than `most_side` pixels.
+        Raises PictureError.
+        """
+        jpeg, (width, height) = _opened(layout, data)
+        part = min(1.0, most_side / max(width, height))
+        placement = place("stretch", width, height, max(1, round(width * part)), max(1, round(height * part)))
+        return self._image(jpeg, layout, data, placement)
+
+    def _image(
+        self, jpeg: JpegImageFile | None, layout: Layout, data: bytes | memoryview, placement: Placement
+    ) -> Image.Image:
+        """The part of the frame that is seen, at the size it has in the picture, in the model's colours."""
+        if jpeg is not None:
+            width, height = jpeg.size
             needed = math.ceil(JPEG_GAP * width / placement.x[0]), math.ceil(JPEG_GAP * height / placement.y[0])
             image = _resized(frames.decode_jpeg(jpeg, self._mode, *needed), placement)
         elif layout.format in (Format.NV12, Format.YUV420):
@@ -47,7 +64,7 @@ class Preparation:
         else:
             (plane,) = frames.planes(layout, data)
             image = _resized(plane, placement)
-        return self._stored(_filled(_in_mode(image, self._mode), placement, wanted)), placement
+        return _in_mode(image, self._mode)
 
     @property
     def _mode(self) -> str:
@@ -66,6 +83,12 @@ class Preparation:
     def _stored(self, image: Image.Image) -> bytes:
         channels, order = (1, "L") if self._grey else (3, self._picture.colour.upper())
         return stored.pixels(image.tobytes("raw", order), channels, self._table, self._picture.planar)
+
+
+def _opened(layout: Layout, data: bytes | memoryview) -> tuple[JpegImageFile | None, tuple[int, int]]:
+    """(the JPEG, where it is one; width and height). Raises PictureError."""
+    jpeg = frames.open_jpeg(data) if layout.format is Format.JPEG else None
+    return jpeg, jpeg.size if jpeg else frames.size(layout)
 
 
 def _resized(image: Image.Image, placement: Placement) -> Image.Image:
