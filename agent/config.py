@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
+GATES = ("lineage", "strict", "advisory")
 _MODE = re.compile(r"0?[0-7]{3}")
 _TYPES = {
     bool: "true or false",
@@ -124,6 +125,17 @@ class Probation:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Whether inputs are kept in memory, and how a release is compared with its baseline on them."""
+
+    ring: bool = True  # the switch: false, and no input is kept
+    ring_bytes: int = 12 * 1024 * 1024  # of memory, for the inputs of one model
+    gate: str = ""  # lineage, strict or advisory, before what the rollout asks for; empty: as the rollout says
+    budget_s: float = 60.0  # how long one comparison may take
+    cpu_share: float = 0.05  # of one processor, for comparisons while a release is on trial or waits; 0: none are made
+
+
+@dataclass(frozen=True, slots=True)
 class Reports:
     """What the fleet server is told."""
 
@@ -146,6 +158,7 @@ class Config:
     updates: Updates = Updates()
     mirror: Mirror = Mirror()
     probation: Probation = Probation()
+    rehearsal: Rehearsal = Rehearsal()
     reports: Reports = Reports()
     models: dict[str, Model] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
@@ -167,6 +180,7 @@ SECTIONS: dict[str, Any] = {
     "updates": Updates,
     "mirror": Mirror,
     "probation": Probation,
+    "rehearsal": Rehearsal,
     "reports": Reports,
 }
 _OPEN = ("models", "access", "delegates")  # as many tables as the operator writes
@@ -227,6 +241,8 @@ def _section(defaults: T, value: Any, where: str) -> T:
         checked[key] = _typed(item, type(getattr(defaults, key)), f"{where}.{key}")
         if key == "socket_mode" and not _MODE.fullmatch(item):
             raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
+        if key == "gate" and item not in ("", *GATES):
+            raise ConfigError(f"{where}.{key} is {item!r}; it is one of {', '.join(GATES)}")
         if key == "windows":
             _check_windows(checked[key], f"{where}.{key}")
     return replace(defaults, **checked)

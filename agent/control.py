@@ -7,7 +7,7 @@ ends, the runtime waits its grace and then serves the baseline. docs/architectur
 import json
 import re
 from dataclasses import dataclass, field, fields
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from littoral.errors import BadNameError, ProtocolError
 from littoral.names import check_name
@@ -25,6 +25,20 @@ class Try:
     id: int
     model: str
     bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Show what the model was asked lately to releases/<bundle> and to its baseline, in a child under limits. Answer
+    Rehearsed. One at a time. threads, baseline_threads: that each runs with; 0: one.
+    """
+
+    id: int
+    model: str
+    bundle: str
+    baseline: str
+    threads: int = 0
+    baseline_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,26 @@ class Tried:
     reason: str = ""
     proven: bool = False
     facts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """How a rehearsal ended. code, reason, proven: as in Tried, of the release and never of its baseline; beside those
+    codes unsteady: the same input was answered differently.
+
+    facts, where code is "": inputs, scenes, kind (scores, boxes, embedding, values), skill_ppm, sure, disagreements,
+    agreed, by_chance_milli, boxes_ppm, constant, probes, worst (agent/runtime/rehearsal/measures.py says what they are;
+    those that say nothing are left out); median_us, ratio_ppm (of the release's median time to its baseline's),
+    memory_bytes, took_ms; why: why nothing can be said.
+    """
+
+    id: int
+    model: str
+    bundle: str
+    code: str = ""
+    reason: str = ""
+    proven: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +207,23 @@ class Leases:
     held: int
 
 
-Message = Try | Apply | Unload | Measure | Greeting | Tried | Serving | Failed | Counters | Died | Memory | Leases
-_KINDS: dict[str, Any] = {
-    cls.__name__.lower(): cls
-    for cls in (Try, Apply, Unload, Measure, Greeting, Tried, Serving, Failed, Counters, Died, Memory, Leases)
-}
+Message = (
+    Try
+    | Rehearse
+    | Apply
+    | Unload
+    | Measure
+    | Greeting
+    | Tried
+    | Rehearsed
+    | Serving
+    | Failed
+    | Counters
+    | Died
+    | Memory
+    | Leases
+)
+_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:
@@ -226,13 +272,14 @@ def _check(message: Message) -> None:
             case "models":
                 for model in item:
                     check_name(model, "model")
-            case "bundle":
+            case "bundle" | "baseline":
                 _check_bundle(item, may_be_empty=isinstance(message, Serving | Failed))
 
 
 def _fits(item: Any, wanted: Any) -> bool:
     if get_origin(wanted) is dict:  # keys of JSON are strings
-        return type(item) is dict and all(type(count) is int for count in item.values())
+        counts = get_args(wanted)[1] is int
+        return type(item) is dict and (not counts or all(type(count) is int for count in item.values()))
     if get_origin(wanted) is tuple:
         return all(type(count) is int for count in item)
     return type(item) is wanted

@@ -15,7 +15,9 @@ from typing import Any
 from agent import fsio
 from agent.config import Config
 from agent.control import Counters
+from agent.health import gate
 from agent.health.canary import CanaryAsker
+from agent.health.gate import Weighed, weigh
 from agent.health.judge import Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
@@ -126,6 +128,7 @@ class Agent:
             safe=lambda: self._safety.active,
             may_activate=lambda model: True,
             tell=self._tell,
+            weigh=_weigh,
         )
         self._updates = Updates(rooms, Moment(int(time.time()), clock.boot_id()))
 
@@ -283,6 +286,10 @@ class Agent:
         if self._outbox.dropped:
             found.append(f"{self._outbox.dropped} reports lost")
         return tuple(warning for warning in found if warning)
+
+
+def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:
+    return weigh(measured, manifest.lineage, policy or gate.LINEAGE, accept_explained=False)
 
 
 def _judge(manifest: Manifest, baseline_constant: int) -> Judge:

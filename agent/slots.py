@@ -86,6 +86,8 @@ class Update:
     baseline_constant: int = 0  # for the slot
     window: str = ""
     local: bool = False
+    gate: str = ""
+    shadow_s: int = 0
     since: int = 0
     spent_s: dict[str, int] = field(default_factory=dict)
 

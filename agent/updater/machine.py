@@ -129,7 +129,9 @@ ON_TRIAL = (State.ACTIVATE, State.PROBATION)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a step ended. `learned` are fields of Update that it found out; facts are the numbers behind a verdict."""
+    """How a step ended. `learned` are fields of Update that it found out; facts are the numbers behind a verdict, tests
+    those of each sequential test.
+    """
 
     outcome: Outcome
     code: str = ""
@@ -137,6 +139,7 @@ class Result:
     evidence: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     learned: dict[str, Any] = field(default_factory=dict)
+    tests: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent import control, fsio, slots
 from agent.slots import SlotRecord, Update
-from agent.updater import delivery, machine, overtaking, trial
+from agent.updater import delivery, evidence, machine, overtaking, trial
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
@@ -20,6 +20,7 @@ from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
 from littoral.wire.messages import Ending, ModelState, Want
 
+JUDGED = ("committed", "rolled-back", "failed", "refused")  # endings that somebody may want to know the reason of
 ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
 WATCH_AGAIN_S = 60.0  # after a release could not be read
 SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
@@ -244,6 +245,8 @@ class ModelUpdate:
             after = machine.revert(self.record, bad, Moment(at, self._boot), self._generation)
             self._work = Work()
             self._decide(after, milestones(self.record, after))
+            if after.last is not None:
+                self._tell_evidence(after.last, bad)
             return True
         news = watch.news()
         if watch.enough:
@@ -361,11 +364,14 @@ class ModelUpdate:
         if self.state is State.READY and result.outcome is Outcome.DONE:
             result = self._switch()
         after = machine.advance(before, result, Moment(at, self._boot))
-        if after.last is not None and after.last != before.last:
-            self._backoff.note(after.last, now)
+        ended = after.last if after.last != before.last else None
+        if ended is not None:
+            self._backoff.note(ended, now)
         if after.update is None:
             self._work = Work()
         self._decide(after, milestones(before, after))
+        if ended is not None:
+            self._tell_evidence(ended, result)
         if self.record.update is not None and self._pending is None:
             self._open_step(self.record.update, now, at)  # at once: what the runtime says next may concern it
 
@@ -407,3 +413,11 @@ class ModelUpdate:
             release = record.update.release if record.update else record.last.release if record.last else 0
             self._rooms.tell(kind, self.model, release, text, facts)
         return True
+
+    def _tell_evidence(self, last: Ending, result: Result) -> None:
+        """How an update ended, with all that is known of why: kept beside the record, and told upstream."""
+        if last.outcome not in JUDGED:
+            return
+        tests = {"tests": result.tests} if result.tests else {}
+        judged = evidence.judgement(self._rooms.config.state, self.model, last, tests)
+        self._rooms.tell("judged", self.model, last.release, last.reason or last.outcome, judged)

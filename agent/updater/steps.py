@@ -43,6 +43,19 @@ class Judge(Protocol):
     def healthy(self, now_s: float) -> bool: ...
 
 
+class Weighed(Protocol):
+    """What a comparison with the baseline means; agent/health/gate.py."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def decides(self) -> bool: ...
+    @property
+    def evidence(self) -> dict[str, Any]: ...
+
+
 class Canary(Protocol):
     """Asks a model through the real socket, again and again while it is watched."""
 
@@ -72,7 +85,8 @@ class Rooms:
     known_time: seconds since 1970 that surely passed; wall: what the system's clock says. safe: whether the agent is in
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
-    this device wished for.
+    this device wished for. weigh(measured, manifest, policy): what a comparison of a release with its baseline means.
+    shadows: whether the device has time for comparisons beside what it serves.
     """
 
     config: Config
@@ -89,6 +103,8 @@ class Rooms:
     safe: Callable[[], bool]
     may_activate: Callable[[str], bool]
     tell: Callable[[str, str, int, str, dict[str, Any]], None]
+    weigh: Callable[[dict[str, Any], Manifest, str], Weighed]
+    shadows: Callable[[], bool] = lambda: True
     make_room: Callable[[str, Manifest, Callable[[], bool]], None] = lambda model, wanted, fits: None
 
     def at_the_folder(self) -> "Rooms":

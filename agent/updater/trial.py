@@ -1,9 +1,12 @@
 """The steps in which a release is tried, watched, and kept or given up: self-test to commit or rollback."""
 
+from dataclasses import replace
 from typing import Any
 
 from agent import control
 from agent.slots import SlotRecord
+from agent.updater import staging
+from agent.updater.comparison import Comparison, Shadow
 from agent.updater.machine import Outcome, Result
 from agent.updater.steps import CanaryResult, Rooms, Step, Work
 from agent.updater.watch import PROVEN, Watch
@@ -25,11 +28,15 @@ class SelfTestStep(Step):
         self._id = SelfTestStep._number
         self._asked_on = 0
         self._answer: control.Tried | None = None
+        self._passed: Result | None = None
+        self._comparison: Comparison | None = None
 
     def poll(self, now: float) -> Result | None:
         voucher = self.rooms.voucher
+        if self._passed is not None:
+            return self._compared(self._passed, now)
         if self._answer is not None:
-            return self._weigh(self._answer)
+            return self._weigh(self._answer, now)
         self.detail = self.waits_for()
         if voucher.connected and self._asked_on != voucher.connections:
             self._asked_on = voucher.connections
@@ -39,8 +46,10 @@ class SelfTestStep(Step):
     def notice(self, message: control.Message, now: float) -> None:
         if isinstance(message, control.Tried) and message.id == self._id and message.bundle == self.update.bundle:
             self._answer = message
+        if self._comparison is not None:
+            self._comparison.notice(message, now)
 
-    def _weigh(self, tried: control.Tried) -> Result:
+    def _weigh(self, tried: control.Tried, now: float) -> Result | None:
         if tried.code:
             outcome = Outcome.BAD if tried.proven else Outcome.REFUSED
             return Result(outcome, tried.code, tried.reason, facts=dict(tried.facts))
@@ -48,7 +57,25 @@ class SelfTestStep(Step):
         if tried.reason:
             text += f"; {tried.reason}"
         self.rooms.tell("tested", self.record.model, self.update.release, text, dict(tried.facts))
-        return Result(Outcome.DONE, learned={name: tried.facts.get(name, 0) for name in MEASURED})
+        self._passed = Result(Outcome.DONE, learned={name: tried.facts.get(name, 0) for name in MEASURED})
+        baseline = self.record.baseline
+        if baseline is not None and self.rooms.config.rehearsal.ring:
+            manifest = staging.manifest_of(self.rooms.config.state, self.update.bundle)
+            update = replace(self.update, **self._passed.learned)
+            self._comparison = Comparison(self.rooms, update, manifest, baseline, "rehearsal")
+        return self._compared(self._passed, now)
+
+    def _compared(self, passed: Result, now: float) -> Result | None:
+        """The end of the self-test, with what the comparison says; there is none for the first release of a model."""
+        if self._comparison is None:
+            return passed
+        self.detail = self.waits_for() or "it is compared with its baseline on what was asked here"
+        result = self._comparison.poll(now)
+        if result is None or result.outcome is not Outcome.DONE:
+            return result
+        release, text = self.update.release, result.reason or "it agrees with its baseline as it should"
+        self.rooms.tell("rehearsed", self.record.model, release, text, {"code": result.code} if result.code else {})
+        return replace(passed, learned={**passed.learned, **result.learned})
 
 
 class ActivateStep(Step):
@@ -96,11 +123,15 @@ class ProbationStep(Step):
         assert record.serves is not None
         self.deadline_s = rooms.config.probation.longest_s
         self._watch = Watch(rooms, record.model, record.serves, now)
+        self._shadow: Shadow | None = None
+        if record.other is not None and rooms.config.rehearsal.ring:
+            manifest = staging.manifest_of(rooms.config.state, self.update.bundle)
+            self._shadow = Shadow(rooms, self.update, manifest, record.other, now)
         self._result: Result | None = None
 
     def poll(self, now: float) -> Result | None:
         self._adopt()
-        bad = self._watch.poll(now)
+        bad = self._watch.poll(now) or (self._shadow and self._shadow.poll(now))
         self.detail = self.waits_for() or self._watch.detail
         return self._result or bad or self._trusted()
 
@@ -113,6 +144,8 @@ class ProbationStep(Step):
 
     def notice(self, message: control.Message, now: float) -> None:
         self._watch.notice(message, now)
+        if self._shadow is not None:
+            self._shadow.notice(message, now)
         if isinstance(message, control.Died) and message.memory and message.bundle == self.update.bundle:
             self._result = _death(message)
         elif isinstance(message, control.Died) and message.memory:

@@ -224,6 +224,7 @@ EVENT_KINDS = (
     "wrong-bytes",  # a chunk or file that is not what its name says
     "fetched",
     "tested",  # the trial child passed it
+    "rehearsed",  # it was compared with its baseline on what the device was asked, and nothing speaks against it
     "activated",
     "lease-overrun",  # apps held leases for longer than a release waits; it is switched to
     "committed",
@@ -234,6 +235,7 @@ EVENT_KINDS = (
     "blocked",
     "cancelled",
     "stuck",
+    "judged",  # how an update ended, with the evidence
     "removed",
     "worker-died",
     "safe-mode",  # the agent started too often: it begins nothing

@@ -45,7 +45,8 @@ class Admission:
 
     def fork(self, owner: Owner, *, gentle: bool) -> Worker:
         """Raises NoRoomError where no process can be made."""
-        return self._settings.workshop.make(owner, self.target, self._release, self._delegate, gentle=gentle)
+        held = None if self.target.stage == "local" else self._around.ring(self._model)
+        return self._settings.workshop.make(owner, self.target, self._release, self._delegate, held, gentle=gentle)
 
     def _shares_accelerator(self, other: Worker | None) -> bool:
         """Whether only one of the two can be open at a time."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent import control, fsio, slots
 from agent.config import Config
-from agent.runtime import engine, lean
+from agent.runtime import engine, lean, ring
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
 from agent.runtime.host import access, door, journal, listing, memory, surroundings
@@ -24,6 +24,8 @@ from agent.runtime.host.room import Room
 from agent.runtime.host.serving import Model
 from agent.runtime.host.shelf import Shelf
 from agent.runtime.host.workers import Limits, Worker, Workshop
+from agent.runtime.rehearsal import rehearsals
+from agent.runtime.rehearsal.rehearsals import Rehearsals
 from agent.runtime.release import Release
 from agent.runtime.trial import trials
 from littoral import errors
@@ -49,7 +51,14 @@ class Host:
         self._room = Room(self._models)
         runtime = config.runtime
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
-        limits = Limits(runtime.queue_per_connection, runtime.queue_bytes, runtime.max_shares, runtime.max_share_bytes)
+        self._rings: dict[str, int] = {}
+        limits = Limits(
+            read_ahead=runtime.queue_per_connection,
+            queue_bytes=runtime.queue_bytes,
+            max_shares=runtime.max_shares,
+            max_share_bytes=runtime.max_share_bytes,
+            ring_bytes=config.rehearsal.ring_bytes,
+        )
         workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
         self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
         self._access = access.of_device(config.access)
@@ -68,6 +77,13 @@ class Host:
             trials.Settings(config.state, opened, runtime.trial_timeout_s, self.delegate),
             self._loop,
             self._free_bytes,
+            self.tell,
+        )
+        self._rehearsals = Rehearsals(
+            rehearsals.Settings(shelf.release, opened, config.rehearsal.budget_s, self.delegate),
+            self._loop,
+            self.ring,
+            lambda: self._free_bytes(""),
             self.tell,
         )
         self._control = ControlDoor(
@@ -132,7 +148,8 @@ class Host:
         self._door.forget(connection)
 
     def others_bytes(self, model: str) -> int:
-        return sum(other.memory_bytes for name, other in self._models.items() if name != model)
+        rings = sum(ring.size_bytes(held) for held in self._rings.values())
+        return rings + sum(other.memory_bytes for name, other in self._models.items() if name != model)
 
     def make_room(self, model: str, missing_bytes: int) -> bool:
         return self._room.make(model, missing_bytes)
@@ -143,6 +160,17 @@ class Host:
     def room_came(self) -> None:
         for model in self._models.values():
             model.room_came()
+
+    def ring(self, model: str) -> int | None:
+        if not self._config.rehearsal.ring or not self._config.rehearsal.ring_bytes:
+            return None
+        if model not in self._rings:
+            try:
+                self._rings[model] = ring.make()
+            except OSError as error:
+                journal.say(f"{model}: inputs cannot be kept: {error}", "WARNING")
+                return None
+        return self._rings[model]
 
     def delegate(self, model: str, release: Release) -> engine.Delegate | None:
         known = [
@@ -172,6 +200,7 @@ class Host:
 
     def _agent_left(self) -> None:
         self._trials.cancel()
+        self._rehearsals.cancel()
         for model in self._models.values():
             model.agent_left()
 
@@ -179,6 +208,8 @@ class Host:
         match message:
             case control.Try():
                 self._trials.ask(message)
+            case control.Rehearse():
+                self._rehearsals.ask(message)
             case control.Apply():
                 self._apply(message)
             case control.Unload():
@@ -238,6 +269,7 @@ class Host:
         for path in (self._config.query_socket, self._config.control_socket):
             path.unlink(missing_ok=True)
         self._trials.cancel()
+        self._rehearsals.cancel()
         for worker in self._workers():
             worker.kill()
         self._door.close()

@@ -65,6 +65,13 @@ def _sentence(message: control.Message) -> str:
             return (
                 f"{message.model}: bundle {message.bundle[:12]} failed its self-test ({message.code}): {message.reason}"
             )
+        case control.Rehearsed() if message.code:
+            failed = f"failed its rehearsal ({message.code}): {message.reason}"
+            return f"{message.model}: bundle {message.bundle[:12]} {failed}"
+        case control.Rehearsed():
+            why = message.facts.get("why", "")
+            found = f"was not compared: {why}" if why else "was compared with its baseline"
+            return f"{message.model}: bundle {message.bundle[:12]} {found}"
         case control.Greeting():
             return "the agent has connected"
         case _:

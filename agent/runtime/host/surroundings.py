@@ -57,6 +57,10 @@ class Surroundings(Protocol):
         """A worker has ended."""
         ...
 
+    def ring(self, model: str) -> int | None:
+        """Where the model's recent inputs are kept (agent/runtime/ring.py); None where they are not."""
+        ...
+
     def delegate(self, model: str, release: Release) -> Delegate | None:
         """The accelerator that a release runs on here; None: the CPU. Raises IncompatibleError."""
         ...

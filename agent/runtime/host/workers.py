@@ -26,12 +26,15 @@ GENTLE_NICE = 10  # of a worker that loads while another one serves: a tenth of 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of every worker: requests of one connection that wait, bytes of all that do, what one connection may share."""
+    """Of every worker: requests of one connection that wait, bytes of all that do, what one connection may share;
+    ring_bytes: of inputs that are kept.
+    """
 
     read_ahead: int
     queue_bytes: int
     max_shares: int
     max_share_bytes: int
+    ring_bytes: int
 
 
 class Owner(Protocol):
@@ -88,8 +91,9 @@ class Worker:
         self._refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
         self._timed_out = False
         self._channel, end = channel_pair()
+        keep = {end.fileno()} if settings.ring is None else {end.fileno(), settings.ring}
         try:
-            self._child = fork(lambda: run(end, engine, settings), {end.fileno()}, _oom_score(target.stage))
+            self._child = fork(lambda: run(end, engine, settings), keep, _oom_score(target.stage))
         except OSError:
             self._channel.close()
             raise
@@ -276,9 +280,19 @@ class Workshop:
         self._load_timeout_s = load_timeout_s
 
     def make(
-        self, owner: Owner, target: Target, release: Release, delegate: Delegate | None, *, gentle: bool
+        self,
+        owner: Owner,
+        target: Target,
+        release: Release,
+        delegate: Delegate | None,
+        ring: int | None,
+        *,
+        gentle: bool,
     ) -> Worker:
-        """A worker that loads now, and is killed if that takes too long. Raises NoRoomError where none can be made."""
+        """A worker that loads now, and is killed if that takes too long. ring: where it keeps inputs.
+
+        Raises NoRoomError where none can be made.
+        """
         slot, limits = target.slot, self._limits
         settings = Settings(
             release=release,
@@ -289,6 +303,8 @@ class Workshop:
             queue_bytes=limits.queue_bytes,
             max_shares=limits.max_shares,
             max_share_bytes=limits.max_share_bytes,
+            ring=ring,
+            ring_bytes=limits.ring_bytes,
         )
         try:
             worker = Worker(self._loop, owner, self._engine, target, settings, need_bytes(target, release), gentle)

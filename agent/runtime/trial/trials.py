@@ -4,8 +4,6 @@ The host goes on serving while one runs. A failure under a tight memory limit is
 an engine that is refused memory may crash or call a good model bad: only what fails under both is the release's own.
 """
 
-import math
-import resource
 import signal
 import socket
 from collections import deque
@@ -16,13 +14,11 @@ from pathlib import Path
 from agent import control
 from agent.runtime import release
 from agent.runtime.engine import Delegate, Engine
-from agent.runtime.host import memory
-from agent.runtime.host.children import Child, Ended, fork
-from agent.runtime.host.loop import READ, Loop, Timer
-from agent.runtime.trial.report import MOST_INTERPRETERS, MOST_THREADS, REPORT_BYTES, Report
+from agent.runtime.host.loop import Loop
+from agent.runtime.trial.limited import Limited, Limits, Outcome
+from agent.runtime.trial.report import MOST_INTERPRETERS, MOST_THREADS, Report
 from littoral import errors
 
-OOM_SCORE = 1000  # nothing on the device is worth less than a model nobody has seen run
 THREADS = MOST_THREADS + MOST_INTERPRETERS  # that a trial has at the same time, at most
 WIDE_BYTES = 1024 * 1024 * 1024  # of room: no model for such devices fails for want of more
 MEMORY_CODES = ("crashed", errors.ModelLoadError.code, errors.InferenceError.code, errors.NoRoomError.code)
@@ -48,12 +44,8 @@ class _Running:
     found: release.Release
     delegate: Delegate | None
     room_bytes: int
-    child: Child
-    end: socket.socket
-    timer: Timer
-    fork_rss_bytes: int
-    before: Report | None = None  # what the first, tight attempt ended in
-    timed_out: bool = False
+    child: Limited
+    before: Report | None  # what the first, tight attempt ended in
 
 
 class Trials:
@@ -81,8 +73,8 @@ class Trials:
         """Nobody waits for the answers any more."""
         self._queue.clear()
         if self._running is not None:
-            self._running.child.kill()
-            self._finish()
+            self._running.child.cancel()
+            self._running = None
 
     def _next(self) -> None:
         while self._running is None and self._queue:
@@ -108,66 +100,26 @@ class Trials:
         room_bytes: int,
         before: Report | None,
     ) -> None:
-        engine = self._settings.engine
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        here.setblocking(False)
-        cpu_s = math.ceil(self._settings.timeout_s)
-        address_space = memory.status("VmSize") + room_bytes + engine.address_space_bytes(THREADS)
+        engine, timeout_s = self._settings.engine, self._settings.timeout_s
 
-        def body() -> None:
+        def body(end: socket.socket) -> None:
             from agent.runtime.trial import trial  # half a megabyte that host and workers have no use for
 
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-            resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-            trial.run(there, engine, found, delegate, room_bytes)
+            trial.run(end, engine, found, delegate, room_bytes)
 
-        child = fork(body, {there.fileno()}, OOM_SCORE)
-        there.close()
-        timer = self._loop.call_in(self._settings.timeout_s, self._too_late)
-        rss_bytes = memory.status("VmRSS")
-        self._running = _Running(asked, found, delegate, room_bytes, child, here, timer, rss_bytes, before)
-        self._loop.watch(child.pidfd, READ, self._on_end)
+        limits = Limits(room_bytes + engine.address_space_bytes(THREADS), timeout_s)
+        child = Limited(self._loop, body, limits, self._ended)
+        self._running = _Running(asked, found, delegate, room_bytes, child, before)
 
-    def _too_late(self) -> None:
-        if self._running is not None:
-            self._running.timed_out = True
-            self._running.child.kill()
-
-    def _on_end(self, _events: int) -> None:
-        running = self._running
-        if running is None:
-            return
-        self._loop.unwatch(running.child.pidfd)
-        ended = running.child.reap()
-        if ended is None:
-            self._loop.watch(running.child.pidfd, READ, self._on_end)
-            return
-        report = _report(running, ended, self._settings.timeout_s)
-        running.timer.cancel()
-        running.end.close()
-        self._running = None
+    def _ended(self, outcome: Outcome) -> None:
+        running, self._running = self._running, None
+        assert running is not None
+        report = _report(outcome, running.room_bytes, self._settings.timeout_s)
         if running.before is None and running.room_bytes < WIDE_BYTES and report.code in MEMORY_CODES:
             self._start(running.asked, running.found, running.delegate, WIDE_BYTES, report)
             return
         self._answer(running.asked, _judged(running.before, report))
         self._next()
-
-    def _finish(self) -> None:
-        """Waits for a killed child, without a word to anyone."""
-        running = self._running
-        assert running is not None
-        self._loop.unwatch(running.child.pidfd)
-        running.timer.cancel()
-        running.end.close()
-        self._running = None
-        self._reap_later(running.child)
-
-    def _reap_later(self, child: Child) -> None:
-        def reap(_events: int) -> None:
-            self._loop.unwatch(child.pidfd)
-            child.reap()
-
-        self._loop.watch(child.pidfd, READ, reap)
 
     def _answer(self, asked: control.Try, report: Report) -> None:
         self._tell(
@@ -187,23 +139,24 @@ def _judged(before: Report | None, report: Report) -> Report:
     return Report(errors.NoRoomError.code, reason, False, report.facts)
 
 
-def _report(running: _Running, ended: Ended, timeout_s: float) -> Report:
+def _report(outcome: Outcome, room_bytes: int, timeout_s: float) -> Report:
     """What the child reported, or what its end says."""
-    if running.timed_out or ended.signal == signal.SIGXCPU:
-        # A machine that was busy with other things proves nothing.
-        proven = ended.cpu_s >= timeout_s / 2
-        return Report("hung", f"it did not end within {timeout_s:g} s", proven)
-    if ended.signal or ended.status:
-        return _crashed(running, ended)
+    if (failed := failure(outcome, room_bytes, timeout_s)) is not None:
+        return failed
     try:
-        return Report.decode(running.end.recv(REPORT_BYTES))
-    except (OSError, ValueError, TypeError) as error:
+        return Report.decode(outcome.messages[-1])
+    except (IndexError, ValueError, TypeError) as error:
         return Report("crashed", f"the trial child ended without a report: {error!r}", True)
 
 
-def _crashed(running: _Running, ended: Ended) -> Report:
-    took_bytes = ended.peak_rss_bytes - running.fork_rss_bytes
-    if ended.memory or took_bytes > running.room_bytes:
+def failure(outcome: Outcome, room_bytes: int, timeout_s: float) -> Report | None:
+    """What a child's end says by itself; None where it came to its own end."""
+    ended = outcome.ended
+    if outcome.hung:
+        return Report("hung", f"it did not end within {timeout_s:g} s", outcome.busy)
+    if not ended.signal and not ended.status:
+        return None
+    if ended.memory or outcome.took_bytes > room_bytes:
         return Report(errors.NoRoomError.code, "the trial child was killed for want of memory", False)
     if ended.signal:
         name = signal.Signals(ended.signal).name

@@ -11,6 +11,7 @@ from agent.runtime.worker.counters import Tally
 from agent.runtime.worker.inbox import Request
 from agent.runtime.worker.rates import Rates
 from agent.runtime.worker.runs import Inference
+from agent.runtime.worker.sampler import Sampler
 from littoral import errors
 from littoral.wire import query
 
@@ -21,8 +22,9 @@ _INFER = int(query.Kind.INFER)
 class Answers:
     """Those of one worker. `waiting` counts the requests that wait in it."""
 
-    def __init__(self, tally: Tally, waiting: Callable[[], int]) -> None:
+    def __init__(self, tally: Tally, waiting: Callable[[], int], sampler: Sampler | None = None) -> None:
         self._tally = tally
+        self._sampler = sampler
         self._waiting = waiting
         self._rates = Rates()
 
@@ -58,6 +60,8 @@ class Answers:
         for subscriber in signature.subscribers:
             subscriber.offer(*run.answer(signature.answers))
         self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
+        if self._sampler is not None and self._sampler.due and result.finite and not signature.key:
+            self._sampler.take(run.taken())
 
     def refuse(self, connection: Connection, id: int, error: errors.QueryError, **facts: Any) -> None:
         """Answers with the error, and counts it where it is of the queue's making or the engine's."""

@@ -4,6 +4,8 @@ Of its connection it touches the window, which no other run of that connection c
 """
 
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from agent.runtime.engine import Interpreter
@@ -11,6 +13,7 @@ from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import mark
 from agent.runtime.worker.inbox import Request
 from agent.runtime.worker.runs import Inference
+from agent.runtime.worker.sampler import Taken
 from agent.runtime.worker.signature import Signature
 from littoral.wire import query, vision
 
@@ -30,7 +33,7 @@ def read(connection: Connection, request: Request) -> "Detection":
 class Detection(Inference):
     """A DETECT. `question` is the frame until it is prepared."""
 
-    __slots__ = ("_decoded_us", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size")
+    __slots__ = ("_decoded_us", "_frame", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size")
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Detection(Inference):
         super().__init__(signature, connection, request, frame, detect.deadline_us)
         self._pipeline = signature.pipeline()
         self._layout = detect.layout
+        self._frame = frame
         self._options = vision.parse_options(bytes(detect.options))
         self._items = (vision.ResultKind.NOTHING, 0, 0, b"")
         self._size = (0, 0)
@@ -76,6 +80,13 @@ class Detection(Inference):
         told = (*times_us, *self._size, kind, item_bytes, count, items)
         head, data = vision.result(vision.Result(welcome.interface.digest, welcome.release, welcome.stage, *told), id)
         return bytes(head), data
+
+    def taken(self) -> Taken:
+        """The frame, not what was made of it: another release may want it in another size."""
+        taken = super().taken()
+        if self._layout.format is vision.Format.SAMPLES:
+            return taken
+        return replace(taken, data=bytes(self._frame), picture=partial(self._pipeline.keep, self._layout))
 
     def _prepare(self) -> "Prepared | None":
         """None while another hop of the window is not complete."""

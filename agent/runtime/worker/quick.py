@@ -10,6 +10,7 @@ from agent.runtime.worker.answers import Answers
 from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import Tally, mark
 from agent.runtime.worker.runs import HALF_US, answer_head
+from agent.runtime.worker.sampler import Sampler, Taken
 from littoral import errors
 from littoral.wire import query
 
@@ -24,10 +25,13 @@ _SHARED_BEGINS = query.HEADER.pack(query.MAGIC, query.VERSION, query.Kind.INFER,
 class Quick:
     """Answers at once what may be."""
 
-    def __init__(self, interpreter: Interpreter, answers: Answers, tally: Tally) -> None:
+    def __init__(
+        self, interpreter: Interpreter, answers: Answers, tally: Tally, sampler: Sampler | None = None
+    ) -> None:
         self._run = interpreter.run
         self._answers = answers
         self._tally = tally
+        self._sampler = sampler
 
     def answered(self, connection: Connection) -> bool:
         """Whether what was received of the connection is answered now. To be asked where nobody else waits."""
@@ -62,4 +66,7 @@ class Quick:
         connection.send(answer_head(signature.welcome, id, len(data), 0, invoked_us), data)
         signature.answers += 1
         self._tally.answered(told_apart, data, invoked_us, result.finite)
+        sampler = self._sampler
+        if sampler is not None and sampler.due and result.finite and not signature.key:
+            sampler.take(Taken(connection.uid, signature.welcome.interface, bytes(question), data))
         return True

@@ -10,6 +10,7 @@ from agent.runtime.engine import Interpreter, Result
 from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import mark
 from agent.runtime.worker.inbox import Request
+from agent.runtime.worker.sampler import Taken
 from agent.runtime.worker.signature import Signature
 from littoral import errors
 from littoral.wire import query
@@ -84,6 +85,12 @@ class Inference:
         assert self.result is not None
         data = self.result.data
         return answer_head(self.signature.welcome, id, len(data), self.queued_us, self.invoked_us), data
+
+    def taken(self) -> Taken:
+        """What is kept of an answered request, copied: to be asked before its bytes are given up."""
+        assert self.result is not None
+        interface = self.signature.welcome.interface
+        return Taken(self.connection.uid, interface, bytes(self.question), self.result.data)
 
     def started(self) -> int:
         """When, in nanoseconds. Raises DeadlineError."""

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from agent.runtime import ring
 from agent.runtime.ring import Kept, Kind
+from littoral.errors import PictureError
 from littoral.tensors import Interface, Tensor
 
 ALIKE = 4.0  # mean difference of two sketches, of 255, up to which one input is like the other
@@ -67,7 +68,10 @@ class Sampler:
             self._held = {}
             for place, kept in ring.read_all(self._descriptor).items():
                 self._hold(place, kept)
-        kept = _kept(taken)
+        try:
+            kept = _kept(taken)
+        except (PictureError, MemoryError):
+            return
         if kept.size_bytes <= min(self._most_bytes, ring.PLACE_BYTES) and not self._is_held(kept.sketch):
             self._keep(kept)
 

@@ -22,6 +22,7 @@ from agent.runtime.worker.counters import Tally
 from agent.runtime.worker.inbox import Backlog
 from agent.runtime.worker.quick import Quick
 from agent.runtime.worker.runs import Inference
+from agent.runtime.worker.sampler import Sampler
 from agent.runtime.worker.signature import Signature
 from agent.runtime.worker.ticker import Ticker
 from littoral import errors
@@ -51,6 +52,7 @@ class ModelServer:
         allowance: Allowance,
         backlog: Backlog,
         tally: Tally,
+        sampler: Sampler | None,
     ) -> None:
         self._channel = channel
         self._model = model
@@ -60,9 +62,10 @@ class ModelServer:
         self._allowance = allowance
         self._backlog = backlog
         self._tally = tally
-        self._answers = Answers(tally, self._waiting)
+        self._sampler = sampler
+        self._answers = Answers(tally, self._waiting, sampler)
         alone = pool is None and not model.stateful
-        self._quick = Quick(interpreter, self._answers, tally) if alone else None
+        self._quick = Quick(interpreter, self._answers, tally, sampler) if alone else None
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}  # by descriptor
         self._turns: deque[Connection] = deque()
@@ -260,6 +263,8 @@ class ModelServer:
 
     def _tick(self) -> None:
         self._ticker.ticked()
+        if self._sampler is not None:
+            self._sampler.tick()
         counts = self._counts()
         told = counts != self._told_counts
         if told:

@@ -13,6 +13,7 @@ from agent.runtime.release import Release
 from agent.runtime.worker.connection import Allowance
 from agent.runtime.worker.counters import Tally
 from agent.runtime.worker.inbox import MOST_DESCRIPTORS, Backlog
+from agent.runtime.worker.sampler import Sampler
 from agent.runtime.worker.server import ModelServer
 from agent.runtime.worker.signature import Signature
 from littoral import errors
@@ -34,7 +35,7 @@ class Settings:
     """What a worker is told at birth. stage is committed, trial or local.
 
     read_ahead: requests of one connection; queue_bytes: of requests that wait, of all connections; max_shares and
-    max_share_bytes: of one connection.
+    max_share_bytes: of one connection. ring: where inputs are kept, up to ring_bytes.
     """
 
     release: Release
@@ -45,6 +46,8 @@ class Settings:
     queue_bytes: int
     max_shares: int
     max_share_bytes: int
+    ring: int | None = None
+    ring_bytes: int = 0
 
 
 def run(channel: Channel, engine: Engine, settings: Settings) -> None:
@@ -71,7 +74,8 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
     channel.send_patiently("ready", {"load_us": load_us})
     allowance = Allowance(settings.read_ahead, min(settings.max_shares, MOST_SHARES), settings.max_share_bytes)
     backlog, tally = Backlog(settings.queue_bytes), Tally(release.manifest.limits.p95_us)
-    ModelServer(channel, model, interpreters[0], pool, signatures, allowance, backlog, tally).serve()
+    sampler = None if settings.ring is None else Sampler(settings.ring, settings.ring_bytes)
+    ModelServer(channel, model, interpreters[0], pool, signatures, allowance, backlog, tally, sampler).serve()
 
 
 def _pool(interpreters: list[Interpreter]) -> "Pool":

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from agent import control
 from agent.config import Config
+from agent.health.gate import LINEAGE, weigh
 from agent.source import Source, Wanted
 from agent.updater.child_protocol import Plan, Request
 from agent.updater.planning import Job, Planner
@@ -257,6 +258,7 @@ class World:
             safe=lambda: self.safe,
             may_activate=lambda model: True,
             tell=self._tell,
+            weigh=lambda measured, manifest, policy: weigh(measured, manifest.lineage, policy or LINEAGE),
         )
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
