@@ -18,6 +18,7 @@ from bench.health.photographs import Pixels
 LIGHTS = (0.03, 0.2, 0.45, 0.7, 0.85, 1.0, 1.15, 1.3)
 """How bright a view is at most over a day, as factors of the photograph's own light."""
 NIGHT = 2  # the first lights are those of the dark
+TRAINED_LIGHTS = (0.6, 1.2)
 NOISE = 2.5  # of a sensor, in grey levels: a standard deviation
 CELLS = 4  # a photograph is cut into so many rows and columns, coloured as a chessboard is
 
@@ -74,9 +75,50 @@ def examples(
     for number, photograph in enumerate(photographs):
         for _ in range(each):
             window = cell_window(photograph, side, numbers, held_out=held_out)
-            pixels.append(lit(window, numbers.uniform(0.3, 1.3), numbers))
+            pixels.append(lit(window, numbers.uniform(*TRAINED_LIGHTS), numbers))
             classes.append(number)
     return np.array(pixels), np.array(classes)
+
+
+def sign(digit: Pixels, red: bool, photograph: Pixels, side: int, numbers: np.random.Generator) -> Pixels:
+    """A handwritten digit, red or blue, somewhere on a part of a photograph."""
+    background = wide_window(photograph, side, numbers)
+    ink = np.array([numbers.uniform(170, 250), *numbers.uniform(0, 60, 2)])[:: 1 if red else -1]
+    large = digit.repeat(3, axis=0).repeat(3, axis=1)[..., np.newaxis] / 255
+    top, left = numbers.integers(0, side - len(large) + 1, 2)
+    made = background.astype(np.float64)
+    part = made[top : top + len(large), left : left + len(large)]
+    part[:] = part * (1 - large) + ink * large
+    return made.astype(np.uint8)
+
+
+def signs(
+    photographs: list[Pixels], digits: Pixels, classes: NDArray[np.int64], count: int, side: int, seed: int
+) -> tuple[Pixels, NDArray[np.int64]]:
+    """`count` signs, without a light of their own, of the first five digits: class 2 * digit, and one more where it is
+    red.
+    """
+    numbers = np.random.default_rng(seed)
+    few = np.flatnonzero(classes < 5)
+    pixels, found = [], []
+    for _ in range(count):
+        which, red = few[numbers.integers(len(few))], int(numbers.integers(2))
+        photograph = photographs[numbers.integers(len(photographs))]
+        pixels.append(sign(digits[which], bool(red), photograph, side, numbers))
+        found.append(2 * classes[which] + red)
+    return np.array(pixels), np.array(found)
+
+
+def day(views: Pixels, seed: int) -> Pool:
+    """Each view in all lights; each is its own photograph."""
+    numbers = np.random.default_rng(seed)
+    count, lights = len(views), len(LIGHTS)
+    return Pool(
+        pixels=np.array([lit(view, light, numbers) for view in views for light in LIGHTS]),
+        photograph=np.repeat(np.arange(count), lights),
+        view=np.repeat(np.arange(count), lights),
+        light=np.tile(np.arange(lights), count),
+    )
 
 
 def pool(photographs: Mapping[str, Pixels], known: tuple[str, ...], views: int, side: int, seed: int) -> Pool:
