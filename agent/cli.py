@@ -11,6 +11,7 @@ from typing import Any
 
 from agent import config as configs
 from agent import plain, slots, status
+from agent.updater import evidence
 from littoral import __version__, client
 from littoral.client import info
 from littoral.errors import ConfigError, LittoralError, UnknownModelError
@@ -202,16 +203,17 @@ def _explain(args: argparse.Namespace) -> int:
     if args.model not in slots.names(config.state):
         raise UnknownModelError(f"this device has no model {args.model}")
     record, told = _record(config, args.model), status.ask(config.state)
+    kept = evidence.read(config.state, args.model)
     if args.json:
-        now = _situation(told, record.model)
-        print(json.dumps({"device": config.device, "model": record.model, **_facts(record), "now": now}, indent=2))
+        facts = {**_facts(record), "now": _situation(told, record.model), "evidence": kept}
+        print(json.dumps({"device": config.device, "model": record.model, **facts}, indent=2))
         return 0
     print(f"{record.model}: {plain.sentence(record)}")
     if _answering(config) is None:
         print("  the runtime does not answer: nothing is served now")
     for line in plain.account(record, _situation(told, record.model), time.time()):
         print(f"  {line}")
-    for line in plain.ending(record):
+    for line in [*plain.ending(record), *plain.evidence(kept)]:
         print(line)
     return 0
 

@@ -84,8 +84,8 @@ class Tried:
     hung, no-room. `proven` says that the failure is the release's own and holds for its bytes (blocklist it); a
     failure for want of memory is not. reason of one that passed: empty, or why it ran on the CPU though there is a
     delegate. facts: load_us, invoke_p50_us, invoke_p95_us, memory_bytes; threads, interpreters, cpus (bit i stands for
-    CPU i, 0 for all): how it runs best; for golden vectors cases, worst_ppm; on a delegate delegate_ppm, the largest
-    difference from the CPU's answers.
+    CPU i, 0 for all): how it runs best; for golden vectors cases, worst_ppm, or right of labelled ones; on a delegate
+    delegate_ppm, the largest difference from the CPU's answers.
     """
 
     id: int

@@ -289,7 +289,7 @@ class Agent:
 
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:
-    return weigh(measured, manifest.lineage, policy or gate.LINEAGE, accept_explained=False)
+    return weigh(measured, manifest.lineage, policy or gate.LINEAGE, manifest.accept_explained)
 
 
 def _judge(manifest: Manifest, baseline_constant: int) -> Judge:

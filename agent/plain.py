@@ -6,6 +6,9 @@ from typing import Any
 from agent.slots import SlotRecord, Update
 from agent.updater.clock import BUILT_AT
 
+GREYS = " .:-=+*#%@"
+SKETCH_SIDE = 8
+
 _DOING = {
     "plan": "it is verified, and what is missing of it is listed",
     "fetch": "its chunks are fetched",
@@ -78,6 +81,62 @@ def ending(record: SlotRecord) -> list[str]:
     for entry in record.blocked:
         lines.append(f"blocklisted: bundle {entry.bundle[:16]}, up to attempt {entry.attempt}: {entry.code}")
     return [*lines, f"floor: {record.floor}"]
+
+
+def evidence(value: dict[str, Any]) -> list[str]:
+    """What is kept of how a release was judged (agent/updater/evidence.py)."""
+    if not value.get("release"):
+        return []
+    code = f" ({value['code']})" if value.get("code") else ""
+    lines = [f"evidence of release {value['release']}: {value.get('outcome', '')}{code}"]
+    for part, when in (("rehearsal", "before it answered anyone"), ("shadow", "while it answered")):
+        if value.get(part):
+            lines += [f"  {line}" for line in _compared(value[part], when)]
+    for name, test in sorted((value.get("tests") or {}).items()):
+        lines.append(
+            f"  {name}: {test['bad']} of {test['requests']}, in {test['bad_blocks']} of {test['blocks']} blocks; "
+            f"log likelihood ratio {test['ratio_milli'] / 1_000:.1f}, bad from {test['bound_milli'] / 1_000:.1f}"
+        )
+    return lines
+
+
+def _compared(found: dict[str, Any], when: str) -> list[str]:
+    beside = f"compared with release {found.get('baseline_release', 0)} {when}"
+    if found.get("why"):
+        return [f"{beside}: no evidence: {found['why']}"]
+    if "gate" not in found:
+        return [f"{beside}: {found.get('reason', '')}"]
+    lines = [f"{beside}, on {found['inputs']} inputs of {found['scenes']} scenes, as {found['gate']}:"]
+    if "skill_ppm" in found:
+        least = f", at least {_decimal(found['skill_limit_ppm'])}" if "skill_limit_ppm" in found else ""
+        lines.append(f"  skill {_decimal(found['skill_ppm'])}{least}")
+    if found.get("sure"):
+        most = f", {found['disagreements_limit']} is bad" if "disagreements_limit" in found else ""
+        lines.append(f"  {found['disagreements']} of {found['sure']} sure answers differ{most}")
+    if "boxes_ppm" in found:
+        lines.append(f"  boxes: skill {_decimal(found['boxes_ppm'])}")
+    lines.append(f"  median {found['median_us']} us, {_decimal(found['ratio_ppm'])} times the baseline's")
+    fired = [probe for probe in found.get("probes", ()) if probe["fires"]]
+    lines += [f"  it {probe['text']}: skill {_decimal(probe['skill_ppm'])} if so" for probe in fired]
+    if found.get("probes") and not fired:
+        lines.append(f"  none of {len(found['probes'])} faults that were tried explains it")
+    if found.get("verdict"):
+        lines.append(f"  found bad: {found['reason']} ({found['verdict']})")
+    for worst in found.get("worst", ()):
+        said = f": baseline {worst['baseline']}, release {worst['release']}" if worst.get("baseline") else ""
+        lines += [f"  {worst['far_ppm'] / 10_000:.0f} % of all difference{said}", *_drawn(worst["sketch"])]
+    return lines
+
+
+def _drawn(sketch: str) -> list[str]:
+    """A sketch, 8x8 grey means, for a terminal with dark letters or light ones: brighter is fuller."""
+    values = bytes.fromhex(sketch)
+    rows = (values[at : at + SKETCH_SIDE] for at in range(0, len(values), SKETCH_SIDE))
+    return ["    " + "".join(2 * GREYS[value * len(GREYS) // 256] for value in row) for row in rows]
+
+
+def _decimal(ppm: int) -> str:
+    return f"{ppm / 1_000_000:.2f}"
 
 
 def span(seconds: float) -> str:

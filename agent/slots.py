@@ -64,8 +64,9 @@ class Update:
 
     `loads_left` counts down before each load of the trial, `power_cuts` counts the loads after which another boot
     came: pulling the plug must not condemn a model. `spent_s` is the time that counts against the deadline of each
-    state, over restarts. `since` is when the present state began, seconds since 1970, for people. `window` is of the
-    wish, `local`: a person at the device wished for it, not the fleet server.
+    state, over restarts. `since` is when the present state began, seconds since 1970, for people. `window`, `gate` and
+    `shadow_s` are of the wish (littoral/wire/messages.py, Want), `local`: a person at the device wished for it, not the
+    fleet server.
     """
 
     release: int
@@ -85,9 +86,9 @@ class Update:
     boot: str = ""  # of the last load
     baseline_constant: int = 0  # for the slot
     window: str = ""
-    local: bool = False
     gate: str = ""
     shadow_s: int = 0
+    local: bool = False
     since: int = 0
     spent_s: dict[str, int] = field(default_factory=dict)
 

@@ -39,8 +39,9 @@ class Comparison:
 
     def poll(self, now: float) -> Result | None:
         voucher = self._rooms.voucher
-        again = self._asked_on != voucher.connections or now - self._asked_at >= SILENCE_S
-        if self.result is None and voucher.connected and again:
+        if self._asked_on and now - self._asked_at >= SILENCE_S:
+            return self.result or Result(Outcome.DONE, reason="the runtime says nothing of its comparison")
+        if self.result is None and voucher.connected and self._asked_on != voucher.connections:
             self._asked_on, self._asked_at = voucher.connections, now
             asked = (self._id, self._manifest.model, self._update.bundle, self._baseline.bundle)
             voucher.send(control.Rehearse(*asked, self._update.threads, self._baseline.threads))
@@ -48,7 +49,7 @@ class Comparison:
 
     def notice(self, message: control.Message, now: float) -> None:
         if isinstance(message, control.Rehearsed) and message.id == self._id and message.bundle == self._update.bundle:
-            self.took_s = now - self._asked_at
+            self.took_s = int(message.facts.get("took_ms", 0)) / 1_000
             self.result = self._weigh(message)
 
     def _weigh(self, told: control.Rehearsed) -> Result:
@@ -71,7 +72,8 @@ class Comparison:
 
     def _keep(self, found: dict[str, object]) -> None:
         found = {**found, "baseline_release": self._baseline.release}
-        evidence.keep(self._rooms.config.state, self._manifest.model, self._update.bundle, {self._part: found})
+        state, anew = self._rooms.config.state, self._part == "rehearsal"  # with it each attempt begins
+        evidence.keep(state, self._manifest.model, self._update.bundle, {self._part: found}, anew)
 
 
 class Shadow:

@@ -29,9 +29,9 @@ def read(state: Path, model: str, bundle: str = "") -> dict[str, Any]:
     return value if isinstance(value, dict) and bundle in ("", value.get("bundle")) else {}
 
 
-def keep(state: Path, model: str, bundle: str, parts: dict[str, Any]) -> dict[str, Any]:
-    """Adds parts to what is kept of this bundle, and gives all of it."""
-    whole = {"model": model, "bundle": bundle, **read(state, model, bundle), **parts}
+def keep(state: Path, model: str, bundle: str, parts: dict[str, Any], anew: bool = False) -> dict[str, Any]:
+    """Adds parts to what is kept of this bundle, and gives all of it. anew: what was kept is of an attempt before."""
+    whole = {"model": model, "bundle": bundle, **({} if anew else read(state, model, bundle)), **parts}
     with contextlib.suppress(OSError):
         fsio.write_file(path_of(state, model), json.dumps(whole).encode())
     return whole

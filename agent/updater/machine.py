@@ -176,6 +176,8 @@ def begin(
         urgent=want.urgent,
         loads_left=trial_loads,
         window=clip(want.window, MAX_WINDOW),
+        gate=want.gate,
+        shadow_s=want.shadow_s,
         local=local,
         since=at,
     )
@@ -186,12 +188,16 @@ def rewish(record: SlotRecord, want: Want, generation: int, local: bool) -> Slot
     """The record with what `want` says anew of the release that is on its way; the same where that is nothing."""
     update = record.update
     assert update is not None
-    window = clip(want.window, MAX_WINDOW)
-    known = (update.attempt, update.urgent, update.window, update.local)
-    if (want.attempt, want.urgent, window, local) == known:
-        return record
-    anew = replace(update, attempt=want.attempt, urgent=want.urgent, window=window, generation=generation, local=local)
-    return replace(record, update=anew)
+    anew = replace(
+        update,
+        attempt=want.attempt,
+        urgent=want.urgent,
+        window=clip(want.window, MAX_WINDOW),
+        gate=want.gate,
+        shadow_s=want.shadow_s,
+        local=local,
+    )
+    return record if anew == update else replace(record, update=replace(anew, generation=generation))
 
 
 def advance(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:

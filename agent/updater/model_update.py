@@ -316,7 +316,7 @@ class ModelUpdate:
             self._end_step(Result(Outcome.REFUSED, code, f"{self.state}: {error}"), now, at)
 
     def _wished_anew(self, update: Update) -> bool:
-        """Takes over what a newer wish says of the same release: its attempt, whether it is urgent, its window."""
+        """Takes over what a newer wish says of the same release: its attempt, whether it is urgent, its window ..."""
         want = self._want
         open_still = self.state in (*machine.UNTRIED, *machine.ON_TRIAL) and not machine.is_repair(self.record)
         if want is None or not open_still or not overtaking.is_of(want, update, self.state):
@@ -416,8 +416,7 @@ class ModelUpdate:
 
     def _tell_evidence(self, last: Ending, result: Result) -> None:
         """How an update ended, with all that is known of why: kept beside the record, and told upstream."""
-        if last.outcome not in JUDGED:
-            return
         tests = {"tests": result.tests} if result.tests else {}
-        judged = evidence.judgement(self._rooms.config.state, self.model, last, tests)
-        self._rooms.tell("judged", self.model, last.release, last.reason or last.outcome, judged)
+        if last.outcome in JUDGED and (tests or evidence.read(self._rooms.config.state, self.model, last.bundle)):
+            judged = evidence.judgement(self._rooms.config.state, self.model, last, tests)
+            self._rooms.tell("judged", self.model, last.release, last.reason or last.outcome, judged)

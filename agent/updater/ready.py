@@ -5,8 +5,11 @@ All of it is decided on the device, with or without a network. The wall clock de
 
 import time
 
+from agent import control
 from agent.slots import SlotRecord
+from agent.updater import staging
 from agent.updater.clock import BUILT_AT
+from agent.updater.comparison import Shadow
 from agent.updater.machine import Outcome, Result
 from agent.updater.steps import DAY_S, Rooms, Step, Work
 from littoral import windows
@@ -14,7 +17,8 @@ from littoral import windows
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, and how long leases are waited for has a limit of its own.
+    far apart, and how long leases are waited for has a limit of its own. The time for which a rollout has it answer
+    beside its baseline comes on top.
 
     Raises WindowError for a wish whose window is none.
     """
@@ -24,12 +28,17 @@ class ReadyStep(Step):
 
     def __init__(self, rooms: Rooms, record: SlotRecord, work: Work, now: float) -> None:
         super().__init__(rooms, record, work, now)
+        self.deadline_s += self.update.shadow_s
         texts = (self.update.window,) if self.update.window else rooms.config.updates.windows
         self._windows = [windows.parse(text) for text in texts]
         self._leased_since: float | None = None
+        self._shadowed_s, self._counted_at = float(self.update.spent_s.get(self.update.state, 0)), now
+        self._shadow = self._beside(now) if self.update.shadow_s else None
 
     def poll(self, now: float) -> Result | None:
-        self.detail = self.waits_for() or self._turn() or self._leases(now)
+        if self._shadow is not None and (bad := self._shadow.poll(now)) is not None:
+            return bad
+        self.detail = self.waits_for() or self._shadowed(now) or self._turn() or self._leases(now)
         if self.detail:
             return None
         if self._leased_since is not None and self._held:
@@ -38,8 +47,31 @@ class ReadyStep(Step):
             self.rooms.tell("lease-overrun", self.record.model, self.update.release, text, {"held": self._held})
         return Result(Outcome.DONE)
 
+    def notice(self, message: control.Message, now: float) -> None:
+        if self._shadow is not None:
+            self._shadow.notice(message, now)
+
     def waits_for(self) -> str:
         return super().waits_for() or self._window_closed()
+
+    def _beside(self, now: float) -> Shadow | None:
+        """The comparison with what is served, for as long as the rollout asks; a first release has none."""
+        baseline = self.record.baseline
+        if baseline is None or not self.rooms.config.rehearsal.ring:
+            return None
+        manifest = staging.manifest_of(self.rooms.config.state, self.update.bundle)
+        return Shadow(self.rooms, self.update, manifest, baseline, now)
+
+    def _shadowed(self, now: float) -> str:
+        """Empty once it has answered beside its baseline for long enough."""
+        if self._shadow is None:
+            return ""
+        self._shadowed_s, self._counted_at = self._shadowed_s + now - self._counted_at, now
+        left_s = self.update.shadow_s - self._shadowed_s
+        if left_s <= 0:
+            return ""
+        hours, left = self.update.shadow_s / 3_600, f"{left_s // 3_600:.0f} h {left_s % 3_600 // 60:.0f} min are left"
+        return f"answers beside its baseline for {hours:g} h, {left}"
 
     @property
     def _held(self) -> int:

@@ -33,6 +33,8 @@ from littoral.wire.topics import CHUNK_BYTES
 MAX_VERSION_CHARS = 200
 DELTA_SHARE = 0.8  # of the model: a larger delta is not worth the rebuilding
 MAX_DELTAS = 8  # bundle.json has 16 KiB
+ENOUGH_CASES = 100  # labelled by people
+LARGE_GOLDEN_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Request:
     chunk_bytes: int = CHUNK_BYTES
     interface_change: bool = False
     delta_from: tuple[Path, ...] = ()
+    accept_explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def build(request: Request, before: Before | None = None) -> Built:
     card = _card(card_bytes)
     check_limits(card, len(model), None)
     difference = _compare(request, before, interface)
-    vectors = _vectors(request, interface, model)
+    vectors = _vectors(request, interface, model, card)
     if vectors is not None:
         check_limits(card, len(model), vectors.measured)
     blobs = {"model": model, "card": card_bytes, "golden": vectors.blob if vectors else b""}
@@ -119,10 +122,11 @@ def build(request: Request, before: Before | None = None) -> Built:
         limits=card.limits,
         golden=_golden(card, vectors),
         deltas=tuple(_describe_delta(base, data, request.chunk_bytes) for base, data in deltas.items()),
+        accept_explained=request.accept_explained,
     )
     encoded = _encode(made)
     _write(request.out, encoded, [*blobs.values(), *deltas.values()], request.chunk_bytes)
-    notes = _notes(file, interface, vectors)
+    notes = (*_notes(file, interface), *_golden_notes(vectors, len(model)))
     measured = vectors.measured if vectors else None
     return Built(made, canonical.digest(encoded), interface, measured, difference, notes)
 
@@ -222,11 +226,11 @@ def _card(data: bytes) -> Card:
         raise CardError("the card is not UTF-8") from error
 
 
-def _vectors(request: Request, interface: Interface, model: bytes) -> Vectors | None:
+def _vectors(request: Request, interface: Interface, model: bytes, card: Card) -> Vectors | None:
     if request.golden and request.golden_inputs:
         raise BundleError("both --golden and --golden-inputs", remedy="Golden vectors come from one of them.")
     if request.golden:
-        return golden.given(request.golden, interface)
+        return golden.given(request.golden, interface, card)
     if request.golden_inputs:
         return golden.copied(request.golden_inputs, interface, model)
     return None
@@ -235,8 +239,9 @@ def _vectors(request: Request, interface: Interface, model: bytes) -> Vectors | 
 def _golden(card: Card, vectors: Vectors | None) -> Golden | None:
     if vectors is None:
         return None
-    expected = "copied" if vectors.measured else "given"
-    return Golden(vectors.cases, card.compare, card.tolerance_ppm, expected)
+    if vectors.expected == "labelled":
+        return Golden(vectors.cases, "top1", card.tolerance_ppm, "labelled", card.right_ppm)
+    return Golden(vectors.cases, card.compare, card.tolerance_ppm, vectors.expected)
 
 
 def _describe(role: str, data: bytes, chunk_bytes: int) -> Blob:
@@ -298,18 +303,32 @@ def _write(out: Path, encoded: bytes, blobs: Iterable[bytes], chunk_bytes: int) 
     durable.sync_folder(out.parent)
 
 
-def _notes(file: ModelFile, interface: Interface, vectors: Vectors | None) -> tuple[str, ...]:
+def _notes(file: ModelFile, interface: Interface) -> list[str]:
     notes = []
     if file.custom_operators or file.unknown_operators:
         names = ", ".join((*file.custom_operators, *file.unknown_operators))
         notes.append(f"operators that an engine may not have: {names}")
     if interface.labels and all(t.shape[-1:] != (len(interface.labels),) for t in interface.outputs):
         notes.append(f"{len(interface.labels)} labels, and no output whose last axis has that length")
+    return notes
+
+
+def _golden_notes(vectors: Vectors | None, model_bytes: int) -> list[str]:
+    """What the golden vectors do not prove, and what they cost."""
     if vectors is None:
-        notes.append("no golden vectors: the self-test only sees that the model loads and runs")
-    elif vectors.measured:
+        return ["no golden vectors: the self-test only sees that the model loads and runs"]
+    notes = []
+    if vectors.expected == "copied":
         notes.append(
             "the expected answers were copied from this very model: they prove that it repeats itself, not that it "
-            "is right. Give answers from elsewhere by --golden"
+            "is right. Give answers from elsewhere by --golden, best of all labels by people"
         )
-    return tuple(notes)
+    elif vectors.expected == "labelled" and vectors.cases < ENOUGH_CASES:
+        notes.append(
+            f"{vectors.cases} labelled cases: by fewer than {ENOUGH_CASES} a worse model may pass, and a good one fail"
+        )
+    if len(vectors.blob) > max(model_bytes, LARGE_GOLDEN_BYTES):
+        notes.append(
+            f"the golden vectors have {len(vectors.blob)} bytes, the model {model_bytes}: every device fetches both"
+        )
+    return notes

@@ -1,7 +1,8 @@
 """Golden vectors: inputs with the answers expected of them, from an .npz to the raw blob that travels.
 
 The .npz is read on the operator's side only. Per case the blob holds all inputs, then all outputs, raw and
-little-endian, in the interface's order.
+little-endian, in the interface's order; where people labelled them, the number of the right class as int32 in place of
+the outputs.
 """
 
 import json
@@ -17,10 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from littoral.bundle import task
+from littoral.bundle.card import Card
+from littoral.bundle.manifest import LABEL_BYTES
 from littoral.errors import GoldenError, ModelLoadError
 from littoral.tensors import Interface, Tensor
 
 RUN_TIMEOUT_S = 180.0
+NO_CARD = Card()
+LABELS = "labels"  # the array with what people say of each case
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +39,33 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """`blob` as it travels. `measured` is None where the model was not run: then the answers were given."""
+    """`blob` as it travels. `expected` as in the manifest. `measured` is None where the model was not run."""
 
     cases: int
     blob: bytes
+    expected: str = "given"
     measured: Measured | None = None
 
 
-def given(file: Path, interface: Interface) -> Vectors:
-    """Inputs and outputs from `file` (`--golden`). The model is not run. Raises GoldenError."""
+def given(file: Path, interface: Interface, card: Card = NO_CARD) -> Vectors:
+    """Inputs, with outputs or labels, from `file` (`--golden`). The model is not run. Raises GoldenError, and CardError
+    where labels do not fit the card."""
     arrays = _read(file)
     inputs = _sides(arrays, interface.inputs, "inputs", {t.name for t in interface.outputs})
+    if LABELS in arrays and all(tensor.name != LABELS for tensor in interface.outputs):
+        classes = _classes(arrays.pop(LABELS), interface, card)
+        if arrays:
+            raise GoldenError(f"both {LABELS} and {', '.join(sorted(arrays))}", remedy="Give one or the other.")
+        if len(classes) != len(inputs):
+            raise GoldenError(f"{len(inputs)} cases of inputs, {len(classes)} labels")
+        answers = [number.to_bytes(LABEL_BYTES, "little") for number in classes]
+        return Vectors(len(inputs), _joined(inputs, answers), "labelled")
     outputs = _sides(arrays, interface.outputs, "outputs", {t.name for t in interface.inputs})
     _nothing_left(arrays)
     counts = {len(side) for side in (inputs, outputs)}
     if len(counts) != 1:
         raise GoldenError(f"{len(inputs)} cases of inputs, {len(outputs)} of outputs")
-    blob = b"".join(asked + answer for asked, answer in zip(inputs, outputs, strict=True))
-    return Vectors(len(inputs), blob)
+    return Vectors(len(inputs), _joined(inputs, outputs))
 
 
 def copied(file: Path, interface: Interface, model: bytes) -> Vectors:
@@ -65,8 +80,7 @@ def copied(file: Path, interface: Interface, model: bytes) -> Vectors:
     inputs = _sides(arrays, interface.inputs, "inputs", set())
     _nothing_left(arrays)
     outputs, measured = run(model, inputs, interface)
-    blob = b"".join(asked + answer for asked, answer in zip(inputs, outputs, strict=True))
-    return Vectors(len(inputs), blob, measured)
+    return Vectors(len(inputs), _joined(inputs, outputs), "copied", measured)
 
 
 def run(model: bytes, inputs: Sequence[bytes], interface: Interface) -> tuple[list[bytes], Measured]:
@@ -94,6 +108,35 @@ def run(model: bytes, inputs: Sequence[bytes], interface: Interface) -> tuple[li
     outputs = [data[at : at + size] for at in range(0, len(data), size)]
     _check_finite(outputs, interface)
     return outputs, Measured(int(measured["p95_us"]), int(measured["memory_bytes"]))
+
+
+def _joined(inputs: Sequence[bytes], answers: Sequence[bytes]) -> bytes:
+    return b"".join(asked + answer for asked, answer in zip(inputs, answers, strict=True))
+
+
+def _classes(array: Any, interface: Interface, card: Card) -> list[int]:
+    """The right class of each case, as a place in the output with the scores: given as numbers, or as names out of the
+    model's labels. Raises GoldenError, CardError."""
+    number, offset = task.scores(card, interface)
+    if array.dtype.kind not in "iuU" or array.ndim > 1:
+        raise GoldenError(
+            f"{LABELS} is {array.dtype.name} of shape {array.shape}",
+            remedy="It is one class number, or one name out of --labels, for each case.",
+        )
+    given: list[Any] = array.reshape(-1).tolist()
+    if array.dtype.kind == "U":
+        given = [_label_number(name, interface.labels) - offset for name in given]
+    count = interface.outputs[number].shape[-1]
+    if strange := [each for each in given if not 0 <= each < count]:
+        raise GoldenError(f"a case is of class {strange[0]}; the model's classes are 0 to {count - 1}")
+    return given
+
+
+def _label_number(name: str, labels: Sequence[str]) -> int:
+    if labels.count(name) != 1:
+        known = f"stands {labels.count(name)} times" if labels else "is given without --labels"
+        raise GoldenError(f"a case is labelled {name!r}, which {known} among the model's labels")
+    return labels.index(name)
 
 
 def _check_finite(outputs: Sequence[bytes], interface: Interface) -> None:

@@ -74,7 +74,7 @@ class Rollout:
     """A staged change of desired state. Times are seconds since 1970, 0 for not yet.
 
     window: when devices may activate it, as littoral.windows reads it; empty: as each is configured. urgent: at any
-    time, leases and a running trial notwithstanding.
+    time, leases and a running trial notwithstanding. gate, shadow_s: as in Want.
     """
 
     id: int
@@ -89,10 +89,12 @@ class Rollout:
     reason: str = ""
     window: str = ""
     urgent: bool = False
+    gate: str = ""
+    shadow_s: int = 0
 
     @property
     def want(self) -> Want:
-        return Want(self.release, self.bundle, self.attempt, self.urgent, self.window)
+        return Want(self.release, self.bundle, self.attempt, self.urgent, self.window, self.gate, self.shadow_s)
 
 
 @dataclass(frozen=True, slots=True)

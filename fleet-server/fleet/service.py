@@ -22,7 +22,7 @@ from fleet.keys import ONLINE_ROLES
 from fleet.link import Arrival, Received
 from fleet.mirror import INDEX
 from fleet.rollout import Rollout, RolloutState
-from fleet.steering import Steering
+from fleet.steering import NO_POLICY, Policy, Steering
 from fleet.store import Device, Report, Store
 from fleet.store.releases import Release
 from littoral import canonical
@@ -290,15 +290,13 @@ class Service:
 
     # --- rollouts ---------------------------------------------------------------------------------------------
 
-    def start_rollout(
-        self, model: str, release: int, selector: str, *, window: str = "", urgent: bool = False
-    ) -> dict[str, Any]:
+    def start_rollout(self, model: str, release: int, selector: str, policy: Policy = NO_POLICY) -> dict[str, Any]:
         """Offers a release to every device that the selector names, now or later.
 
         Raises NotFoundError, BadRequestError, WindowError.
         """
         with self.store.atomic():
-            rollout = self._steering.start(model, release, selector, self._now(), window=window, urgent=urgent)
+            rollout = self._steering.start(model, release, selector, self._now(), policy)
             text = f"rollout of {model} release {release} to {selector} started"
             self._note("rollout-started", text, model, release)
             wanted, _ = self._refresh(self.store.devices.all())

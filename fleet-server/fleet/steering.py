@@ -4,7 +4,7 @@ The rules are in rollout.py. Callers hold one transaction around a call.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from fleet.rollout import (
@@ -26,24 +26,48 @@ from fleet.rollout import (
 from fleet.store import Device, Store, StoredDesired
 from littoral import windows
 from littoral.errors import BadRequestError, NotFoundError
-from littoral.wire.messages import ModelState, Want
+from littoral.wire.messages import GATES, MAX_SHADOW_S, ModelState, Want
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator says of one rollout beside its release, as in Rollout."""
+
+    window: str = ""
+    urgent: bool = False
+    gate: str = ""
+    shadow_s: int = 0
+
+    def check(self) -> None:
+        """Raises BadRequestError, WindowError."""
+        if self.window:
+            windows.parse(self.window)
+        if self.urgent and (self.window or self.shadow_s):
+            waits = "window" if self.window else "shadow"
+            raise BadRequestError(f"what is urgent waits for no {waits}", remedy="Name one of the two.")
+        if self.gate not in GATES:
+            raise BadRequestError(
+                f"no gate is called {self.gate!r}", remedy=f"Say one of {', '.join(filter(None, GATES))}."
+            )
+        if not 0 <= self.shadow_s <= MAX_SHADOW_S:
+            raise BadRequestError(
+                f"{self.shadow_s} seconds in the shadow", remedy=f"It is 0 to {MAX_SHADOW_S // 3600} hours."
+            )
+
+
+NO_POLICY = Policy()
 
 
 class Steering:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def start(
-        self, model: str, release: int, selector: str, now: int, *, window: str = "", urgent: bool = False
-    ) -> Rollout:
+    def start(self, model: str, release: int, selector: str, now: int, policy: Policy = NO_POLICY) -> Rollout:
         """A new rollout; an unfinished one of the model is aborted. `refresh` then offers it to its devices.
 
         Raises NotFoundError, BadRequestError, WindowError.
         """
-        if window:
-            windows.parse(window)
-        if window and urgent:
-            raise BadRequestError("what is urgent waits for no window", remedy="Name one of the two.")
+        policy.check()
         listed = self._store.releases.get(model, release)
         if listed is None:
             raise NotFoundError(f"no release {release} of {model!r} is published")
@@ -57,7 +81,7 @@ class Steering:
                 self._store.rollouts.set_state(rollout.id, RolloutState.ABORTED, reason, now)
         attempt = next_attempt(listed.bundle, earlier)
         rollout = Rollout(0, model, release, listed.bundle, attempt, selector, RolloutState.RUNNING, created=now)
-        return self._store.rollouts.add(replace(rollout, window=window, urgent=urgent))
+        return self._store.rollouts.add(replace(rollout, **asdict(policy)))
 
     def refresh(self, devices: Iterable[Device], now: int) -> tuple[list[str], list[Rollout]]:
         """Brings standings, rollout states and desired states up to what these devices are and report.

@@ -45,6 +45,7 @@ def release_view(release: Release) -> dict[str, Any]:
         "lineage": manifest.lineage.value,
         "size_bytes": manifest.size_bytes,
         "interface_change": manifest.interface_change,
+        "accept_explained": manifest.accept_explained,
         "golden": None if manifest.golden is None else manifest.golden.expected,
         "published": release.published,
     }
@@ -79,6 +80,8 @@ def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[st
         "to": rollout.selector,
         "window": rollout.window,
         "urgent": rollout.urgent,
+        "gate": rollout.gate,
+        "shadow_s": rollout.shadow_s,
         "state": rollout.state.value,
         "reason": rollout.reason,
         "created": rollout.created,

@@ -19,7 +19,7 @@ NEEDS = ("architectures", "engines", "memory_bytes", "disk_bytes", "delegate", "
 @dataclass(frozen=True, slots=True)
 class Card:
     """`inputs` and `outputs` are the author's words, checked one by one and left as they are; `compare` and
-    `tolerance_ppm` are how golden answers compare.
+    `tolerance_ppm` are how golden answers compare, `right_ppm` is the share of labelled cases to be answered right.
     """
 
     inputs: tuple[dict[str, Any], ...] = ()
@@ -28,6 +28,7 @@ class Card:
     needs: Needs = Needs()
     compare: str = "tolerance"
     tolerance_ppm: int = 20_000
+    right_ppm: int = 800_000
 
     def to_json(self) -> dict[str, Any]:
         """What WELCOME tells a client."""
@@ -40,7 +41,7 @@ def parse(text: str) -> Card:
         raise CardError(f"a card of over {MAX_CARD_BYTES} bytes")
     value = _toml(text) if text else {}
     _only(value, ("input", "output", "limits", "needs", "golden"), "the card")
-    golden = _table(value, "golden", ("compare", "tolerance_ppm"))
+    golden = _table(value, "golden", ("compare", "tolerance_ppm", "right"))
     compare = golden.get("compare", "tolerance")
     if compare not in ("tolerance", "top1"):
         raise CardError(f"[golden] compare is {compare!r}; it is tolerance or top1")
@@ -52,6 +53,7 @@ def parse(text: str) -> Card:
         needs=_needs(_table(value, "needs", NEEDS)),
         compare=compare,
         tolerance_ppm=_number(golden, "tolerance_ppm", 20_000),
+        right_ppm=_share_ppm(golden.get("right", "0.8")),
     )
 
 
@@ -117,6 +119,13 @@ def _number(table: dict[str, Any], key: str, default: int = 0) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise CardError(f"{key} is {value!r}; it is an integer from 0 up")
     return value
+
+
+def _share_ppm(value: Any) -> int:
+    try:
+        return round(fields.fraction(value) * 1_000_000)
+    except ValueError as error:
+        raise CardError(f"[golden] right is {value!r}; it is {error}") from error
 
 
 def _toml(text: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from littoral.wire.topics import CHUNK_BYTES
 SCHEMA = 1
 MAX_MANIFEST_BYTES = 16_384
 MAX_BLOB_BYTES = 512 * 1024 * 1024  # above any model a 512 MB device could serve
+LABEL_BYTES = 4  # of a labelled golden case
+WHOLE_PPM = 1_000_000
 _ENGINE = re.compile(r"(?P<name>[a-z0-9-]{1,32})(>=(?P<least>[0-9]{1,6}(\.[0-9]{1,6}){0,3}))?")
 ROLES = ("model", "labels", "card", "golden", "model_card", "licence", "sbom", "provenance")
 
@@ -76,12 +78,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Inputs with the answers expected of them; the blob holds per case all inputs, then all outputs, raw."""
+    """Inputs with the answers expected of them; the blob holds per case all inputs, then all outputs, raw.
+
+    expected: given; copied: made by this very model, so it proves only that it repeats itself; labelled: by people, the
+    number of the right class in place of the outputs, as int32. Then `right_ppm` is the share that must be right.
+    """
 
     cases: int
     compare: str = "tolerance"  # or top1
     tolerance_ppm: int = 20_000  # of the range of a quantized output, else of the largest expected magnitude
-    expected: str = "given"  # or copied: made by this very model, so it proves only that it repeats itself
+    expected: str = "given"
+    right_ppm: int = 0
+
+    @property
+    def right_cases(self) -> int:
+        """How many labelled cases must be answered right at least."""
+        return -(-self.cases * self.right_ppm // WHOLE_PPM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,8 @@ class Manifest:
     """One release of one model.
 
     `interface` names what an app depends on: {"shapes": digest, "labels": digest}; `interface_change` says the
-    publisher knows that it differs from the release before.
+    publisher knows that it differs from the release before. `accept_explained`: the publisher knows that comparing it
+    with the release before will find a named fault, which is that one's.
     """
 
     model: str
@@ -105,6 +118,7 @@ class Manifest:
     limits: Limits = Limits()
     golden: Golden | None = None
     deltas: tuple[Delta, ...] = ()
+    accept_explained: bool = False
 
     @property
     def target(self) -> str:
@@ -132,7 +146,13 @@ class Manifest:
         return min(fits)[1] if fits else None
 
     def encode(self) -> bytes:
+        """Fields younger than the first version are left out where they say nothing: what was read of an older
+        bundle.json gives the same bytes again, and so the same name."""
         value = {**asdict(self), "schema": SCHEMA}
+        if not self.accept_explained:
+            del value["accept_explained"]
+        if self.golden is not None and self.golden.expected != "labelled":
+            del value["golden"]["right_ppm"]
         return canonical.encode(value)
 
 
@@ -175,6 +195,7 @@ def parse(data: bytes) -> Manifest:
             limits=Limits(_number(value["limits"]["p95_us"]), _number(value["limits"]["memory_bytes"])),
             golden=None if value["golden"] is None else _golden(value["golden"]),
             deltas=tuple(_delta(each) for each in value.get("deltas", ())),  # older ones do not have it
+            accept_explained=value.get("accept_explained") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, BadNameError) as error:
         raise ManifestError(f"bundle.json that cannot be read: {error!r}") from error
@@ -219,8 +240,13 @@ def _choice(value: Any, known: tuple[str, ...]) -> str:
 
 def _golden(value: dict[str, Any]) -> Golden:
     compare = _choice(value["compare"], ("tolerance", "top1"))
-    expected = _choice(value["expected"], ("given", "copied"))
-    return Golden(_number(value["cases"], 1), compare, _number(value["tolerance_ppm"]), expected)
+    expected = _choice(value["expected"], ("given", "copied", "labelled"))
+    cases, tolerance_ppm, right_ppm = _number(value["cases"], 1), _number(value["tolerance_ppm"]), 0
+    if expected == "labelled":
+        right_ppm = _number(value["right_ppm"])
+        if compare != "top1" or right_ppm > WHOLE_PPM:
+            raise ValueError(f"labelled cases compared by {compare}, of which {right_ppm} ppm must be right")
+    return Golden(cases, compare, tolerance_ppm, expected, right_ppm)
 
 
 def _blob(value: dict[str, Any]) -> Blob:

@@ -10,7 +10,7 @@ from typing import Any
 from littoral.bundle import fields, shapes
 from littoral.bundle.card import Card
 from littoral.bundle.shapes import Output
-from littoral.errors import CardError
+from littoral.errors import CardError, GoldenError
 from littoral.tensors import Interface, Tensor
 from littoral.wire.vision import ResultKind
 
@@ -105,6 +105,24 @@ def read(card: Card, interface: Interface) -> Task | None:
         raise CardError("a mask covers the whole frame, and resize crop leaves a part of it unseen")
     _check_labels(output, (picture.width, picture.height), interface)
     return Task(picture, output, interface)
+
+
+def scores(card: Card, interface: Interface) -> tuple[int, int]:
+    """The output whose greatest value is the class of an answer, and what is added to a class for its label.
+
+    It is the one that a card with decoder classification names, without a card the first. Raises CardError for a card
+    of another decoder or another model, GoldenError for an output that does not hold one score for each class.
+    """
+    entries = [entry for entry in card.outputs if entry.get("decoder", "raw") != "raw"]
+    if [entry["decoder"] for entry in entries] not in ([], ["classification"]):
+        raise CardError(f"decoder {entries[0]['decoder']} answers no one class, which labelled golden cases expect")
+    named = fields.read(entries[0] if entries else {}, fields.OUTPUTS["classification"])
+    number = _role("tensor", named["tensor"], interface)
+    tensor = interface.outputs[number]
+    classes = prod(tensor.shape)
+    if classes < 2 or tensor.shape[-1] != classes:
+        raise GoldenError(f"labelled golden cases need an output with a score for each class; {_told(tensor)} is none")
+    return number, named["offset"]
 
 
 def _picture(tensor: Tensor, values: dict[str, Any]) -> Picture:

@@ -15,6 +15,8 @@ from littoral.wire.ending import Ending as Ending
 
 MAX_MESSAGE_BYTES = 61_440
 MAX_SIGNATURE = 4_096  # hex digits; RSA with 8,192 bits has 2,048
+GATES = ("", "lineage", "strict", "advisory")
+MAX_SHADOW_S = 30 * 86_400
 MAX_REASON = 200  # characters quoted of what cannot be read: it goes into events
 
 
@@ -26,7 +28,9 @@ class Want:
     """What one model should be: a listed release, named by number and by the digest of its bundle.json.
 
     window: when it may be activated (littoral/windows.py), empty: as the device is configured. urgent: at any time,
-    and a running trial is rolled back first.
+    and a running trial is rolled back first. gate: how its answers are compared with the baseline's: as the signed
+    release says (lineage, and empty), strictly whatever it says, or only to be told (advisory). shadow_s: for so long
+    it answers sampled live inputs beside the one that serves, before it may be activated.
     """
 
     release: int
@@ -34,6 +38,8 @@ class Want:
     attempt: int = 1
     urgent: bool = False
     window: str = ""
+    gate: str = ""
+    shadow_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,21 @@ def _want(value: dict[str, Any] | None) -> Want | None:
         attempt=_natural(value.get("attempt", 1)),
         urgent=value.get("urgent") is True,
         window=str(value.get("window", "")),
+        gate=_gate(value.get("gate", "")),
+        shadow_s=_shadow_s(value.get("shadow_s", 0)),
     )
+
+
+def _gate(value: Any) -> str:
+    if value not in GATES:
+        raise ValueError(f"no gate: {value!r}")
+    return str(value)
+
+
+def _shadow_s(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_SHADOW_S:
+        raise ValueError(f"no time to run in the shadow: {value!r}")
+    return value
 
 
 # --- reported state ---------------------------------------------------------------------------------------------

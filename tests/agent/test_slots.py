@@ -58,6 +58,8 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
             cpus=2**64,
             baseline_constant=2**53,
             window="w" * slots.MAX_WINDOW,
+            gate="advisory",
+            shadow_s=10**7,
             local=True,
             since=2**40,
             spent_s={state.value: 10**6 for state in State},

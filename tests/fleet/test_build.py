@@ -128,6 +128,57 @@ def test_given_answers_are_said_to_be_given_and_the_model_is_not_run(
     assert built.measured is None
 
 
+@pytest.fixture
+def labelled(demo: Assets, tmp_path: Path) -> Path:
+    """Six photographs, and what people say they are."""
+    frames = [np.frombuffer(raw, np.int8).reshape(1, 32, 32, 3) for _, raw in assets.frames(demo)[:6]]
+    interface = bundle.interface_of(demo.classifier.read_bytes(), None)
+    names = np.array(["cat", "dog", "cat", "ship", "frog", "cat"])
+    np.savez(tmp_path / "labelled.npz", **{interface.inputs[0].name: np.stack(frames), "labels": names})  # type: ignore[arg-type]
+    return tmp_path / "labelled.npz"
+
+
+def test_cases_labelled_by_people_are_said_to_be_and_how_many_must_be_right(
+    request_: Request, labelled: Path, tmp_path: Path
+) -> None:
+    built = build.build(replace(request_, golden=labelled))
+    assert built.manifest.golden == Golden(6, "top1", 20_000, "labelled", 800_000)
+    assert built.manifest.blobs["golden"].length == 6 * (32 * 32 * 3 + 4)
+    assert any("fewer than 100" in note for note in built.notes)
+    assert built.measured is None
+    card_file = text_file(tmp_path / "card.toml", '[golden]\nright = "0.95"')
+    again = build.build(replace(request_, golden=labelled, card=card_file, out=tmp_path / "again"))
+    assert again.manifest.golden is not None
+    assert (again.manifest.golden.right_ppm, again.manifest.golden.right_cases) == (950_000, 6)
+
+
+def test_a_hundred_labelled_cases_are_enough_and_what_they_weigh_is_told(
+    request_: Request, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with np.load(labelled) as few:
+        many = {name: np.concatenate([few[name]] * 17) for name in few.files}
+    np.savez(tmp_path / "many.npz", **many)  # type: ignore[arg-type]
+    monkeypatch.setattr(build, "LARGE_GOLDEN_BYTES", 0)
+    (note,) = build.build(replace(request_, golden=tmp_path / "many.npz")).notes
+    assert note == "the golden vectors have 313752 bytes, the model 99280: every device fetches both"
+
+
+def test_labels_that_lie_are_refused_and_nothing_is_made(request_: Request, labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(GoldenError, match="without --labels"):
+        build.build(replace(request_, golden=labelled, labels=None))
+    card_file = text_file(tmp_path / "card.toml", '[golden]\nright = "1.1"')
+    with pytest.raises(CardError, match="right"):
+        build.build(replace(request_, golden=labelled, card=card_file))
+    assert not request_.out.exists()
+
+
+def test_a_release_that_repairs_a_fault_says_so_in_what_is_signed(request_: Request, tmp_path: Path) -> None:
+    assert not build.build(request_).manifest.accept_explained
+    out = tmp_path / "repair"
+    build.build(replace(request_, accept_explained=True, out=out))
+    assert bundle.read(out).manifest.accept_explained
+
+
 def test_the_same_files_give_the_same_bundle(request_: Request, tmp_path: Path) -> None:
     first = build.build(request_)
     second = build.build(replace(request_, out=tmp_path / "again"))

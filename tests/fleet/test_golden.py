@@ -9,7 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from examples.demo import assets, damage
 from fleet import golden, modelfile
-from littoral.errors import GoldenError, ModelLoadError
+from littoral.bundle import card as cards
+from littoral.errors import CardError, GoldenError, ModelLoadError
 from littoral.tensors import Interface, Tensor
 
 TWO = Interface(
@@ -82,6 +83,78 @@ def test_a_file_that_is_no_npz_is_refused_and_nothing_in_it_is_run(tmp_path: Pat
     for name in ("text.npz", "one.npy", "pickled.npz", "absent.npz"):
         with pytest.raises(GoldenError):
             golden.given(tmp_path / name, TWO)
+
+
+# --- labelled by people ------------------------------------------------------------------------------------------
+
+NAMED = Interface(TWO.inputs, TWO.outputs, ("cat", "dog"))
+ASKED = {"image": IMAGE, "gain": GAIN}
+
+
+def labelled_blob(*classes: int) -> bytes:
+    return b"".join(IMAGE[n].tobytes() + GAIN[n].tobytes() + bytes([each, 0, 0, 0]) for n, each in enumerate(classes))
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([1, 0]), np.array([1, 0], np.uint8), np.array([1, 0], ">i8"), np.array(["dog", "cat"])]
+)
+def test_the_blob_of_labelled_cases_holds_all_inputs_and_the_class(tmp_path: Path, labels: Any) -> None:
+    found = golden.given(save(tmp_path / "g.npz", {**ASKED, "labels": labels}), NAMED)
+    assert found == golden.Vectors(2, labelled_blob(1, 0), "labelled")
+
+
+def test_names_are_of_labels_and_numbers_of_places_in_the_output(tmp_path: Path) -> None:
+    """Where the first class is a background that has no label."""
+    card = cards.parse('[[output]]\ndecoder = "classification"\noffset = -1\n')
+    names = save(tmp_path / "names.npz", {**ASKED, "labels": np.array(["cat", "cat"])})
+    numbers = save(tmp_path / "numbers.npz", {**ASKED, "labels": np.array([1, 1])})
+    assert golden.given(names, NAMED, card) == golden.given(numbers, NAMED, card)
+    assert golden.given(names, NAMED, card).blob == labelled_blob(1, 1)
+    with pytest.raises(GoldenError, match="of class 2; the model's classes are 0 to 1"):
+        golden.given(save(tmp_path / "dog.npz", {**ASKED, "labels": np.array(["dog", "cat"])}), NAMED, card)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": np.array([0, 2])}, "class 2; the model's classes are 0 to 1"),
+        ({"labels": np.array([-1, 0])}, "class -1"),
+        ({"labels": np.array([0])}, "2 cases of inputs, 1 labels"),
+        ({"labels": np.array([[0, 1]])}, "shape"),
+        ({"labels": np.array([0.0, 1.0])}, "float64"),
+        ({"labels": np.array([True, False])}, "bool"),
+        ({"labels": np.array(["cat", "fish"])}, "'fish', which stands 0 times"),
+        ({"labels": np.array([0, 1]), "score": SCORE}, "both labels and score"),
+        ({"labels": np.array([0, 1]), "image": None}, "no array for 'image'"),
+    ],
+)
+def test_labels_that_do_not_fit_the_model_are_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    arrays = {name: array for name, array in {**ASKED, **changes}.items() if array is not None}
+    with pytest.raises(GoldenError, match=said):
+        golden.given(save(tmp_path / "g.npz", arrays), NAMED)
+
+
+def test_names_are_refused_where_they_could_mean_nothing_or_two_things(tmp_path: Path) -> None:
+    file = save(tmp_path / "g.npz", {**ASKED, "labels": np.array(["cat", "cat"])})
+    with pytest.raises(GoldenError, match="without --labels"):
+        golden.given(file, TWO)
+    with pytest.raises(GoldenError, match="stands 2 times"):
+        golden.given(file, Interface(TWO.inputs, TWO.outputs, ("cat", "cat")))
+
+
+def test_labels_for_what_answers_no_class_are_refused(tmp_path: Path) -> None:
+    file = save(tmp_path / "g.npz", {**ASKED, "labels": np.array([0, 0])})
+    boxes = Interface(TWO.inputs, (Tensor("boxes", "float32", (1, 9, 4)),))
+    with pytest.raises(GoldenError, match="boxes float32"):
+        golden.given(file, boxes)
+    with pytest.raises(CardError, match="embedding"):
+        golden.given(file, NAMED, cards.parse('[[output]]\ndecoder = "embedding"\n'))
+
+
+def test_an_output_that_is_called_labels_is_still_an_output(tmp_path: Path) -> None:
+    model = Interface(TWO.inputs, (Tensor("labels", "int16", (1, 2)),))
+    found = golden.given(save(tmp_path / "g.npz", {**ASKED, "labels": SCORE}), model)
+    assert (found.expected, len(found.blob)) == ("given", 2 * (6 + 8 + 4))
 
 
 # --- with a real model -------------------------------------------------------------------------------------------

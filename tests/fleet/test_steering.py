@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from fleet.steering import Steering
+from fleet.steering import Policy, Steering
 from fleet.store import Device, Store
 from fleet.store.releases import Release
 from littoral.errors import BadRequestError, NotFoundError, WindowError
@@ -26,10 +28,10 @@ class Ship:
         self.store.devices.add(Device(name, {"site": site}, "x86_64", 1))
         return self.refresh(name)
 
-    def start(self, bundle: Bundle, to: str = "all", *, window: str = "", urgent: bool = False) -> list[str]:
+    def start(self, bundle: Bundle, to: str = "all", **said: Any) -> list[str]:
         manifest = bundle.manifest
         with self.store.atomic():
-            self.steering.start(manifest.model, manifest.release, to, now=100, window=window, urgent=urgent)
+            self.steering.start(manifest.model, manifest.release, to, 100, Policy(**said))
             return self.steering.refresh(self.store.devices.all(), now=100)[0]
 
     def report(self, name: str, generation: int = 0, **models: ModelState) -> list[str]:
@@ -222,4 +224,29 @@ def test_a_rollout_to_a_window_that_is_none_is_refused_and_leaves_the_one_before
         ship.start(TWO, window="at night")
     with pytest.raises(BadRequestError, match="urgent"):
         ship.start(TWO, window="sun 02:00-03:00", urgent=True)
+    assert ship.states() == [(1, "running")]
+
+
+def test_how_strictly_a_rollout_compares_and_how_long_in_the_shadow_reach_the_desired_state(ship: Ship) -> None:
+    ship.start(ONE, gate="strict", shadow_s=172_800)
+    assert ship.wanted("door") == {"eye": Want(1, ONE.digest, 1, gate="strict", shadow_s=172_800)}
+    (stored,) = ship.store.rollouts.all()
+    assert (stored.gate, stored.shadow_s) == ("strict", 172_800)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"gate": "wide open"}, "wide open"),
+        ({"shadow_s": -1}, "-1 seconds"),
+        ({"shadow_s": 30 * 86_400 + 1}, "720 hours"),
+        ({"urgent": True, "shadow_s": 60}, "shadow"),
+    ],
+)
+def test_a_policy_that_cannot_be_is_refused_and_leaves_the_rollout_before_alone(
+    ship: Ship, said: dict[str, Any], why: str
+) -> None:
+    ship.start(ONE)
+    with pytest.raises(BadRequestError, match=why):
+        ship.start(TWO, **said)
     assert ship.states() == [(1, "running")]

@@ -1,6 +1,7 @@
 """Golden vectors: reads them, and compares the answers of a model with those expected. Runs nothing, needs no numpy.
 
-The blob holds, case by case, all inputs and then all expected outputs, raw and little-endian, in the interface's order.
+The blob holds, case by case, all inputs and then all expected outputs, raw and little-endian, in the interface's order;
+of labelled cases the number of the right class, int32, in place of the outputs.
 """
 
 import math
@@ -8,7 +9,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from littoral.bundle.manifest import Golden
+from littoral.bundle import task
+from littoral.bundle.card import Card
+from littoral.bundle.manifest import LABEL_BYTES, Golden
 from littoral.errors import GoldenError
 from littoral.tensors import DTYPES, Interface, Tensor
 
@@ -18,21 +21,46 @@ _CODES = {
 }  # fmt: skip
 
 
+NO_CARD = Card()
+Question = bytes | memoryview  # all inputs of a run
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One golden vector: all inputs, and all outputs expected of them."""
+    """One golden vector: all inputs, and all outputs expected of them, or the label. Both are views of the blob, of
+    which labelled cases by the hundred make many megabytes."""
 
-    question: bytes
-    expected: bytes
+    question: Question
+    expected: Question
+
+    @property
+    def label(self) -> int:
+        """The right class, of a labelled case."""
+        return int.from_bytes(self.expected, "little", signed=True)
 
 
-def parse(data: bytes, golden: Golden, interface: Interface) -> list[Case]:
-    """Raises GoldenError where the blob does not hold what the manifest and the interface say."""
-    size = interface.input_bytes + interface.output_bytes
+def parse(data: bytes, golden: Golden, interface: Interface, card: Card = NO_CARD) -> list[Case]:
+    """Raises GoldenError where the blob does not hold what the manifest and the interface say, CardError as
+    `task.scores` does."""
+    labelled = golden.expected == "labelled"
+    cut = interface.input_bytes
+    size = cut + (LABEL_BYTES if labelled else interface.output_bytes)
     if len(data) != golden.cases * size:
         raise GoldenError(f"golden vectors of {len(data)} bytes; {golden.cases} cases take {golden.cases * size}")
-    cut = interface.input_bytes
-    return [Case(data[at : at + cut], data[at + cut : at + size]) for at in range(0, golden.cases * size, size)]
+    view = memoryview(data)
+    cases = [Case(view[at : at + cut], view[at + cut : at + size]) for at in range(0, len(data), size)]
+    if labelled:
+        classes = interface.outputs[task.scores(card, interface)[0]].shape[-1]
+        if strange := {case.label for case in cases if not 0 <= case.label < classes}:
+            raise GoldenError(f"a golden case of class {min(strange)}; the model's classes are 0 to {classes - 1}")
+    return cases
+
+
+def top_class(interface: Interface, output: int, answer: bytes) -> int:
+    """The place of the greatest value in one output."""
+    at = sum(tensor.size_bytes for tensor in interface.outputs[:output])
+    tensor = interface.outputs[output]
+    return _top(_numbers(tensor, answer[at : at + tensor.size_bytes]))
 
 
 def difference_ppm(interface: Interface, answer: bytes, expected: bytes) -> int:

@@ -13,9 +13,12 @@ from agent.runtime.engine import Delegate, Engine, Interpreter, Model, Tuning
 from agent.runtime.host import memory
 from agent.runtime.release import Release
 from agent.runtime.trial import golden, tuning
+from agent.runtime.trial.golden import Question
 from agent.runtime.trial.report import MOST_INTERPRETERS, Report
 from littoral import errors
 from littoral.bundle import task
+from littoral.bundle.card import Card
+from littoral.bundle.manifest import Golden
 from littoral.tensors import Interface
 
 TIMED_RUNS = 20
@@ -59,11 +62,13 @@ class SelfTest:
         self._facts = facts
         self._labels: tuple[str, ...] = ()
         self._content = b""
+        self._golden = b""
         self._notice = ""  # why it ran on the CPU though there is a delegate for it
 
     def run(self) -> str:
         """What is to be known of a release that passed; mostly nothing."""
         self._content, self._labels = self._release.blob("model"), self._release.labels()
+        self._golden = self._release.blob("golden")  # before it is measured, and kept: no memory of the model's
         card = self._release.card()
         at_start_bytes = memory.status("VmRSS")
         model = self._load()
@@ -71,7 +76,7 @@ class SelfTest:
         self._check_interface(interface)
         task.read(card, interface)
         interpreter = model.interpreter()
-        questions = self._check_golden(interpreter, interface) or [random_input(interface)]
+        questions = self._check_golden(interpreter, interface, card) or [random_input(interface)]
         self._answer(interpreter, questions[0])
         for key in list(model.signatures)[1:-1]:  # the first is done, and the last is its other name
             interpreter.run(random_input(model.signatures[key]), key)
@@ -116,20 +121,27 @@ class SelfTest:
             if declared.get(part) != digest:
                 raise _FailedError("wrong-interface", f"the {part} are not those its bundle.json declares")
 
-    def _check_golden(self, interpreter: Interpreter, interface: Interface) -> list[bytes]:
+    def _check_golden(self, interpreter: Interpreter, interface: Interface, card: Card) -> list[Question]:
         """The golden inputs, all answered as expected; none where there are none."""
         described = self._release.manifest.golden
         if described is None:
             return []
-        cases = golden.parse(self._release.blob("golden"), described, interface)
+        cases = golden.parse(self._golden, described, interface, card)
         self._facts["cases"] = len(cases)
+        if described.expected == "labelled":
+            at, _ = task.scores(card, interface)
+            answers = ((self._answer(interpreter, case.question), case.label) for case in cases)
+            self._check_right(
+                sum(golden.top_class(interface, at, answer) == label for answer, label in answers), described
+            )
+            return [case.question for case in cases]
         worst_ppm = wrong = 0
         for case in cases:
-            answer = self._answer(interpreter, case.question)
-            ppm = golden.difference_ppm(interface, answer, case.expected)
+            answer, expected = self._answer(interpreter, case.question), bytes(case.expected)
+            ppm = golden.difference_ppm(interface, answer, expected)
             worst_ppm = max(worst_ppm, ppm)
             if described.compare == "top1":
-                wrong += not golden.same_top1(interface, answer, case.expected)
+                wrong += not golden.same_top1(interface, answer, expected)
             else:
                 wrong += ppm > described.tolerance_ppm
         self._facts["worst_ppm"] = worst_ppm
@@ -141,7 +153,17 @@ class SelfTest:
             )
         return [case.question for case in cases]
 
-    def _check_repeats(self, model: Model, interpreter: Interpreter, question: bytes) -> None:
+    def _check_right(self, right: int, described: Golden) -> None:
+        """No model is always right: of the cases that people labelled, a share must be."""
+        self._facts["right"] = right
+        if right < described.right_cases:
+            raise _FailedError(
+                "golden-mismatch",
+                f"{right} of {described.cases} labelled golden cases were answered right, "
+                f"{described.right_cases} must be",
+            )
+
+    def _check_repeats(self, model: Model, interpreter: Interpreter, question: Question) -> None:
         """The same input gives the same bytes; a model that keeps a state does so from its beginning."""
         if self._answer(interpreter, question) == self._answer(interpreter, question):
             return
@@ -152,7 +174,7 @@ class SelfTest:
         if runs[0] != runs[1]:
             raise _FailedError("golden-mismatch", "the same input is answered differently each time")
 
-    def _compare_with_cpu(self, model: Model, questions: list[bytes]) -> None:
+    def _compare_with_cpu(self, model: Model, questions: list[Question]) -> None:
         """How far the accelerator's answers are from the CPU's."""
         ours, theirs = model.interpreter(), self._engine.load(self._content, self._labels).interpreter()
         self._facts["delegate_ppm"] = max(
@@ -160,7 +182,7 @@ class SelfTest:
             for question in questions
         )
 
-    def _tune(self, question: bytes, stateful: bool) -> Tuning:
+    def _tune(self, question: Question, stateful: bool) -> Tuning:
         """A model that keeps a state has an interpreter for each connection, so there is none to add."""
         allowed = tuning.allowed_cpus()
         most = 1 if stateful or 2 * self._facts["memory_bytes"] > self._room_bytes else MOST_INTERPRETERS
@@ -170,13 +192,13 @@ class SelfTest:
     def _interpreter(self, threads: int) -> Interpreter:
         return self._engine.load(self._content, self._labels, threads, self._delegate).interpreter()
 
-    def _answer(self, interpreter: Interpreter, question: bytes, signature: str = "") -> bytes:
+    def _answer(self, interpreter: Interpreter, question: Question, signature: str = "") -> bytes:
         result = interpreter.run(question, signature)
         if not result.finite:
             raise _FailedError("not-finite", "an output holds NaN or infinity")
         return result.data
 
-    def _time(self, questions: list[bytes], best: Tuning) -> int:
+    def _time(self, questions: list[Question], best: Tuning) -> int:
         """p95 of the invoke times, microseconds, run as it will be."""
         if best.cpus:
             tuning.pin(best.cpus)

@@ -101,13 +101,15 @@ class Trials:
         before: Report | None,
     ) -> None:
         engine, timeout_s = self._settings.engine, self._settings.timeout_s
+        # a hundred pictures or more
+        golden_bytes = found.manifest.blobs["golden"].length if found.manifest.golden else 0
 
         def body(end: socket.socket) -> None:
             from agent.runtime.trial import trial  # half a megabyte that host and workers have no use for
 
             trial.run(end, engine, found, delegate, room_bytes)
 
-        limits = Limits(room_bytes + engine.address_space_bytes(THREADS), timeout_s)
+        limits = Limits(room_bytes + golden_bytes + engine.address_space_bytes(THREADS), timeout_s)
         child = Limited(self._loop, body, limits, self._ended)
         self._running = _Running(asked, found, delegate, room_bytes, child, before)
 

@@ -93,7 +93,7 @@ class ModelBench:
     """Measures one model by one question. interpreter: a new one of so many threads."""
 
     interpreter: Callable[[int], Interpreter]
-    question: bytes
+    question: bytes | memoryview
     allowed: int
 
     def run_us(self, threads: int, interpreters: int, cpus: int) -> float:
@@ -114,7 +114,7 @@ class ModelBench:
 class _Runner(threading.Thread):
     """Runs one interpreter until its time is over, in this thread (run) or one of its own (start)."""
 
-    def __init__(self, interpreter: Interpreter, question: bytes) -> None:
+    def __init__(self, interpreter: Interpreter, question: bytes | memoryview) -> None:
         super().__init__(daemon=True)
         self._interpreter = interpreter
         self._question = question

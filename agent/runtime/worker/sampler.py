@@ -92,13 +92,14 @@ class Sampler:
         self._sizes[place] = kept.size_bytes
 
     def _leaves(self, comes: Kept) -> int:
-        """The oldest of the commonest answer; among those of one user alone, where that one holds half or more of the
-        places, and is the one that asks, or is not alone.
+        """The oldest of the commonest answer; of one user's alone, where that one has half of the places or more: first
+        of all whoever asks.
         """
         held = self._held
         assert held
-        user, count = Counter(kept.uid for kept in held.values()).most_common(1)[0]
-        crowds = 2 * count >= len(held) and (user == comes.uid or count < len(held))
+        users = Counter(kept.uid for kept in held.values())
+        user = comes.uid if 2 * users[comes.uid] >= len(held) else max(users, key=users.__getitem__)
+        crowds = 2 * users[user] >= len(held)
         among = {place: kept for place, kept in held.items() if kept.uid == user or not crowds}
         answers = Counter(kept.answer for kept in among.values())
         commonest = max(answers.values())

@@ -14,9 +14,11 @@ from fleet.api.access import Fleet, administrator, reader
 from fleet.enrolment import TOKEN_LIFE_S, Application
 from fleet.exporting import DAYS, LONGEST_DAYS, NEWEST
 from fleet.service import Service
+from fleet.steering import Policy
 from littoral.bundle.manifest import MAX_BLOB_BYTES
 from littoral.errors import BadRequestError, NotFoundError
 from littoral.names import check_name
+from littoral.wire.messages import MAX_SHADOW_S
 
 ENROL_BYTES = 64 * 1024
 SMALL_BYTES = 64 * 1024
@@ -85,6 +87,8 @@ class NewRollout(Body):
     to: str = "all"
     window: str = ""
     urgent: bool = False
+    gate: str = ""
+    shadow_s: int = Field(default=0, ge=0, le=MAX_SHADOW_S)
 
 
 _B = TypeVar("_B", bound=Body)
@@ -238,6 +242,5 @@ async def export(request: Request, service: Fleet) -> dict[str, Any]:
 @administrators.post("/rollouts", status_code=201)
 async def start_rollout(request: Request, service: Fleet) -> dict[str, Any]:
     body = await _read(request, SMALL_BYTES, NewRollout)
-    return await run_in_threadpool(
-        service.start_rollout, body.model, body.release, body.to, window=body.window, urgent=body.urgent
-    )
+    policy = Policy(body.window, body.urgent, body.gate, body.shadow_s)
+    return await run_in_threadpool(service.start_rollout, body.model, body.release, body.to, policy)

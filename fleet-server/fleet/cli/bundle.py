@@ -15,11 +15,12 @@ from fleet.cli import remote
 from fleet.cli.remote import Remote
 from littoral import canonical
 from littoral.bundle import manifest
-from littoral.bundle.manifest import Lineage, Manifest
+from littoral.bundle.manifest import Golden, Lineage, Manifest
 from littoral.errors import DigestError
 from littoral.tensors import Interface
 from littoral.wire.topics import CHUNK_BYTES
 
+ACCEPTED = "a fault that comparing it with the release before can name"
 BASES = 3  # of the newest releases: what most devices hold
 
 
@@ -51,7 +52,13 @@ def _add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--card", type=Path, metavar="F", help="what the model expects and answers (TOML)")
     parser.add_argument("--labels", type=Path, metavar="F", help="names of the classes, UTF-8, one a line")
     golden = parser.add_mutually_exclusive_group()
-    golden.add_argument("--golden", type=Path, metavar="F.npz", help="inputs and the right answers, by tensor name")
+    golden.add_argument(
+        "--golden",
+        type=Path,
+        metavar="F.npz",
+        help="inputs and the right answers, by tensor name; or `labels`: "
+        "what people say each case is, a class number or a name out of --labels",
+    )
     golden.add_argument(
         "--golden-inputs", type=Path, metavar="F.npz", help="inputs; the answers are copied from this very model"
     )
@@ -67,6 +74,12 @@ def _add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         choices=[lineage.value for lineage in Lineage],
         default=Lineage.RETRAINED.value,
         help="what it is to the release before (default: retrained): it chooses how strictly answers are compared",
+    )
+    parser.add_argument(
+        "--accept-explained",
+        action="store_true",
+        help="it repairs a fault of the release before: where comparing the two finds a fault that it can name, that "
+        "is no reason to refuse this one",
     )
     parser.add_argument(
         "--chunk-bytes", type=int, default=CHUNK_BYTES, metavar="N", help=f"at most {CHUNK_BYTES}, the default"
@@ -105,6 +118,7 @@ def run_build(args: argparse.Namespace) -> int:
         chunk_bytes=args.chunk_bytes,
         interface_change=args.interface_change,
         delta_from=tuple(args.delta_from),
+        accept_explained=args.accept_explained,
     )
     before = _before(args)
     if before is not None and args.no_delta:
@@ -201,6 +215,10 @@ def _print_built(built: Built, out: Path) -> None:
         print(f"delta from {delta.base}: {delta.length} bytes of {made.blobs[delta.role].length}")
     for line in built.difference:
         print(f"changed: {line}")
+    if made.golden is not None:
+        print(f"golden: {_golden_text(made.golden)}")
+    if made.accept_explained:
+        print(f"accepted: {ACCEPTED}")
     if built.measured is not None:
         measured = built.measured
         print(f"measured here: p95 {measured.p95_us} us, memory {measured.memory_bytes / 1e6:.1f} MB")
@@ -220,11 +238,18 @@ def _print_manifest(found: Bundle, interface: Interface, operators: tuple[str, .
     if interface.labels:
         print(f"labels       {len(interface.labels)}")
     if made.golden is not None:
-        golden = made.golden
-        print(f"golden       {golden.cases} cases, {golden.compare}, expected answers {golden.expected}")
+        print(f"golden       {_golden_text(made.golden)}")
+    if made.accept_explained:
+        print(f"accepted     {ACCEPTED}")
     for role, blob in made.blobs.items():
         print(f"{role:<12} {blob.sha256} {blob.length} bytes")
     for delta in made.deltas:
         print(f"{'delta':<12} {delta.sha256} {delta.length} bytes, from {delta.base}")
     print(f"operators    {', '.join(operators)}")
     print("every digest holds")
+
+
+def _golden_text(golden: Golden) -> str:
+    if golden.expected == "labelled":
+        return f"{golden.cases} cases labelled by people, of which {golden.right_cases} must be answered right"
+    return f"{golden.cases} cases, {golden.compare}, expected answers {golden.expected}"

@@ -10,10 +10,12 @@ from urllib.parse import quote
 from fleet.cli import remote, tables
 from fleet.rollout import FAULTS, Outcome, RolloutState
 from littoral.errors import NotFoundError
+from littoral.wire.messages import GATES
 
 POLL_S = 0.5
 DONE, BAD, TIMED_OUT = 0, 1, 2
 _BAD_OUTCOMES = {*FAULTS, Outcome.BLOCKED}
+_WISH = ("model", "release", "to", "window", "urgent", "gate", "shadow_s")
 _DEVICE_FIELDS = ("id", "state", "release", "evidence", "reason")
 
 
@@ -35,6 +37,21 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--urgent",
         action="store_true",
         help="at any time: windows and leases do not count, and a running trial is rolled back first",
+    )
+    start.add_argument(
+        "--gate",
+        choices=[gate for gate in GATES if gate],
+        default="",
+        help="what a comparison with the release before decides: lineage (default), as the signed release says; "
+        "strict, as for a rebuild; advisory, it is told and decides nothing",
+    )
+    start.add_argument(
+        "--shadow",
+        dest="shadow_s",
+        type=hours,
+        default=0,
+        metavar="HOURS",
+        help="before it is switched to, it answers sampled live inputs beside the release that serves for so long (0)",
     )
     start.add_argument("--json", action="store_true", help="print JSON")
     remote.add_options(start)
@@ -61,8 +78,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def hours(text: str) -> int:
+    """Seconds out of so many hours, for argparse. Raises ValueError."""
+    return round(seconds(text) * 3600)
+
+
 def run_start(arguments: argparse.Namespace) -> int:
-    wish = {name: getattr(arguments, name) for name in ("model", "release", "to", "window", "urgent")}
+    wish = {name: getattr(arguments, name) for name in _WISH}
     with remote.connect(arguments) as server:
         rollout = server.post("/api/v1/rollouts", wish)
     if arguments.json:
@@ -134,8 +156,7 @@ def table(rollouts: list[dict[str, Any]]) -> str:
 
 
 def _one(rollout: dict[str, Any]) -> str:
-    when = ", urgent" if rollout["urgent"] else f", {rollout['window']}" if rollout["window"] else ""
-    title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}{when}: {rollout['state']}"
+    title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}{_policy(rollout)}: {rollout['state']}"
     if rollout["reason"]:
         title += f", {tables.printable(rollout['reason'])}"
     rows = [
@@ -145,6 +166,14 @@ def _one(rollout: dict[str, Any]) -> str:
     return f"{title}\n" + tables.show(
         ["DEVICE", "STATE", "SERVES", "EVIDENCE", "REASON"], rows, "no device matches yet"
     )
+
+
+def _policy(rollout: dict[str, Any]) -> str:
+    """What the operator said of it beside its release."""
+    said = ["urgent" if rollout["urgent"] else rollout["window"]]
+    said.append(f"gate {rollout['gate']}" if rollout["gate"] else "")
+    said.append(f"{rollout['shadow_s'] / 3600:g} h in the shadow" if rollout["shadow_s"] else "")
+    return "".join(f", {one}" for one in said if one)
 
 
 def _progress(device: dict[str, Any]) -> str:

@@ -47,6 +47,8 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
             "reason": str,
             "window": str,
             "urgent": int,
+            "gate": str,
+            "shadow_s": int,
         },
         ("id",),
     ),

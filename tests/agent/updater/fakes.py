@@ -117,6 +117,9 @@ class FakeRuntime:
         self.leases: dict[str, int] = {}
         self.said: list[control.Message] = []
         self.fails: dict[str, tuple[str, bool]] = {}  # bundle: how its trial child ends (code, proven)
+        self.rehearsals: dict[str, tuple[str, dict[str, Any]]] = {}  # bundle: how it ends (code, facts)
+        self.silent: set[str] = set()  # bundles of whose rehearsal nothing is heard
+        self.rehearsed: list[control.Rehearse] = []
         self.cannot_load: set[str] = set()
         self.loads: list[str] = []
         self.state = Path()
@@ -126,6 +129,13 @@ class FakeRuntime:
             code, proven = self.fails.get(message.bundle, ("", False))
             facts = {"memory_bytes": 1000, "invoke_p50_us": 5, "threads": 2, "interpreters": 1, "cpus": 12}
             self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
+        elif isinstance(message, control.Rehearse):
+            self.rehearsed.append(message)
+            if message.bundle in self.silent:
+                return True
+            code, facts = self.rehearsals.get(message.bundle, ("", {"why": "nothing was kept"}))
+            asked = (message.id, message.model, message.bundle)
+            self.said.append(control.Rehearsed(*asked, code, "as it was rehearsed" if code else "", bool(code), facts))
         elif isinstance(message, control.Apply):
             self.said.append(self._apply(message.model))
         elif isinstance(message, control.Unload):
@@ -231,6 +241,7 @@ class World:
         self.online = True
         self.traffic = True  # whether apps ask
         self.safe = False
+        self.shadows = True
         self.wall = 1_800_000_000.0  # 2027-01-15, a Friday, 08:00 UTC
         self.told: list[tuple[str, str]] = []
         self.facts: dict[str, dict[str, Any]] = {}  # of the last milestone of each kind
@@ -258,6 +269,7 @@ class World:
             safe=lambda: self.safe,
             may_activate=lambda model: True,
             tell=self._tell,
+            shadows=lambda: self.shadows,
             weigh=lambda measured, manifest, policy: weigh(measured, manifest.lineage, policy or LINEAGE),
         )
 

@@ -256,6 +256,17 @@ def test_a_newer_wish_for_the_same_release_changes_when_and_not_what() -> None:
     assert state_of(anew) is State.FETCH
 
 
+def test_how_strictly_and_how_long_in_the_shadow_come_with_the_wish_and_may_change() -> None:
+    wish = replace(NEW, gate="strict", shadow_s=7200)
+    record = begin(served(), wish, 7, trial_loads=3)
+    assert record.update is not None
+    assert (record.update.gate, record.update.shadow_s) == ("strict", 7200)
+    assert rewish(record, wish, 9, local=False) == record
+    anew = rewish(record, replace(wish, gate="advisory", shadow_s=0), 9, local=False)
+    assert anew.update is not None
+    assert (anew.update.gate, anew.update.shadow_s, anew.update.generation) == ("advisory", 0, 9)
+
+
 # --- after the commit ---------------------------------------------------------------------------------------------
 
 

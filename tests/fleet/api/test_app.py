@@ -184,6 +184,16 @@ def test_a_rollout_may_name_a_window_or_be_urgent(client: httpx.Client, publish:
     assert told == [("", True), ("sat,sun 02:00-05:00", False)]
 
 
+def test_a_rollout_may_say_how_it_is_compared(client: httpx.Client, publish: Publish) -> None:
+    publish(make_bundle())
+    wish = {"model": "eye", "release": 1}
+    for bad in ({"gate": "open"}, {"shadow_s": -1}, {"shadow_s": 1.5}, {"shadow_s": 60, "urgent": True}):
+        assert error_of(client.post("/api/v1/rollouts", json={**wish, **bad})) == (400, "bad-request")
+    client.post("/api/v1/rollouts", json={**wish, "gate": "strict", "shadow_s": 172_800})
+    [told] = client.get("/api/v1/rollouts").json()
+    assert (told["gate"], told["shadow_s"]) == ("strict", 172_800)
+
+
 def test_a_bundle_that_is_not_whole_is_refused(client: httpx.Client) -> None:
     body = {"manifest": make_bundle().text, "metadata": {}}
     assert error_of(client.post("/api/v1/releases", json=body)) == (400, "bad-bundle")

@@ -3,17 +3,20 @@ from typing import Any
 import pytest
 
 from fleet import cli
-from fleet.cli.rollout import shape, table, verdict
+from fleet.cli.rollout import hours, shape, table, verdict
 
 
-def rollout(state: str, *devices: str, model: str = "eye", window: str = "", urgent: bool = False) -> dict[str, Any]:
+def rollout(state: str, *devices: str, model: str = "eye", **said: Any) -> dict[str, Any]:
     return {
         "id": 1,
         "model": model,
         "release": 2,
         "to": "all",
-        "window": window,
-        "urgent": urgent,
+        "window": "",
+        "urgent": False,
+        "gate": "",
+        "shadow_s": 0,
+        **said,
         "state": state,
         "reason": "why" if state == "halted" else "",
         "devices": [
@@ -80,3 +83,22 @@ def test_people_are_shown_when_a_rollout_may_be_activated() -> None:
     in_window = table([rollout("running", window="sat,sun 02:00-05:00")])
     assert in_window.splitlines()[0] == "eye release 2 to all, sat,sun 02:00-05:00: running"
     assert table([rollout("running", urgent=True)]).splitlines()[0] == "eye release 2 to all, urgent: running"
+
+
+def test_people_are_shown_how_a_rollout_is_compared() -> None:
+    compared = table([rollout("running", window="sun 02:00-05:00", gate="strict", shadow_s=129_600)])
+    expected = "eye release 2 to all, sun 02:00-05:00, gate strict, 36 h in the shadow: running"
+    assert compared.splitlines()[0] == expected
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("48", 172_800), ("0.5", 1800), ("0", 0)])
+def test_time_in_the_shadow_is_said_in_hours(text: str, seconds: int) -> None:
+    assert hours(text) == seconds
+
+
+@pytest.mark.parametrize("options", [["--shadow=-1"], ["--shadow", "nan"], ["--shadow", "long"], ["--gate", "open"]])
+def test_a_senseless_policy_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rollout", "start", "eye", "--release", "2", *options])
+    assert ended.value.code == 2
+    assert options[0].partition("=")[0] in capsys.readouterr().err

@@ -211,7 +211,7 @@ def test_settings_are_kept(opened: Store) -> None:
 def test_the_rollouts_of_a_database_that_an_older_version_made_go_on(tmp_path: Path) -> None:
     create(tmp_path)
     with closing(sqlite3.connect(tmp_path / "fleet.db")) as db:
-        for column in ("window", "urgent"):
+        for column in ("window", "urgent", "gate", "shadow_s"):
             db.execute(f"ALTER TABLE rollouts DROP COLUMN {column}")
         db.execute(
             "INSERT INTO rollouts (id, model, release, bundle, attempt, selector, state, created, ended, reason)"
@@ -222,5 +222,5 @@ def test_the_rollouts_of_a_database_that_an_older_version_made_go_on(tmp_path: P
     with closing(Store(tmp_path)) as opened:
         old = Rollout(1, "eye", 2, "a" * 64, 1, "all", RolloutState.RUNNING, 5)
         assert opened.rollouts.all() == [old]
-        added = opened.rollouts.add(replace(old, id=0, window="02:00-05:00", urgent=True))
+        added = opened.rollouts.add(replace(old, id=0, window="02:00-05:00", gate="strict", shadow_s=60))
         assert opened.rollouts.all() == [added, old]

@@ -38,6 +38,7 @@ cpu = "refuse"
 [golden]
 compare = "top1"
 tolerance_ppm = 5000
+right = "0.925"
 """
 
 
@@ -45,7 +46,7 @@ def test_a_whole_card_is_read() -> None:
     read = card.parse(WHOLE)
     assert read.limits == Limits(20_000, 8_000_000)
     assert read.needs == Needs(("aarch64", "x86_64"), ("litert",), 4_000_000, 1_000_000, "edgetpu", "refuse")
-    assert (read.compare, read.tolerance_ppm) == ("top1", 5000)
+    assert (read.compare, read.tolerance_ppm, read.right_ppm) == ("top1", 5000, 925_000)
     assert read.to_json()["input"][0]["name"] == "image"
     assert read.to_json()["output"] == [{"decoder": "classification", "threshold": "0.5"}]
 
@@ -91,6 +92,11 @@ def test_an_empty_card_makes_no_demand() -> None:
         ("[needs]\nram = 1", "ram"),
         ("[needs]\ncpu = 'maybe'", "fallback or refuse"),
         ("[golden]\ncompare = 'exactly'", "exactly"),
+        ("[golden]\nright = 0.9", "decimals are strings"),
+        ("[golden]\nright = '1.01'", "from .0. to .1."),
+        ("[golden]\nright = '-0.1'", "from .0. to .1."),
+        ("[golden]\nright = 'nan'", "right is 'nan'"),
+        ("[golden]\nright = '80 %'", "right is"),
         ("[golden", "TOML"),
         ("#" * 16_385, "bytes"),
         ("a = " + "[" * 6_000, "TOML"),

@@ -56,6 +56,38 @@ def test_a_manifest_from_before_the_cpu_could_be_refused_is_read() -> None:
     assert manifest.parse(json.dumps(data).encode()).needs.cpu == "fallback"
 
 
+def test_labelled_cases_say_which_share_must_be_right() -> None:
+    labelled = whole(golden=Golden(100, "top1", 0, "labelled", 850_000), accept_explained=True)
+    assert manifest.parse(labelled.encode()) == labelled
+    assert json.loads(labelled.encode())["golden"]["right_ppm"] == 850_000
+    assert json.loads(labelled.encode())["accept_explained"] is True
+
+
+def test_what_older_releases_do_not_say_does_not_change_their_name() -> None:
+    """A server that reads an older bundle.json and writes it again must come to the same digest."""
+    encoded = whole().encode()
+    assert b"accept_explained" not in encoded
+    assert b"right_ppm" not in encoded
+    assert manifest.parse(encoded).encode() == encoded
+    assert not manifest.parse(encoded).accept_explained
+
+
+@pytest.mark.parametrize(
+    "golden",
+    [
+        {"compare": "tolerance", "right_ppm": 800_000},
+        {"compare": "top1", "right_ppm": 1_000_001},
+        {"compare": "top1", "right_ppm": -1},
+        {"compare": "top1", "right_ppm": "1"},
+        {"compare": "top1"},
+    ],
+)
+def test_labelled_cases_that_cannot_be_judged_are_refused(golden: dict[str, Any]) -> None:
+    described = {"cases": 3, "tolerance_ppm": 0, "expected": "labelled", **golden}
+    with pytest.raises(ManifestError):
+        manifest.parse(altered("golden", described))
+
+
 def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
     assert whole().target == "person-detect/4.json"
     assert manifest.role_name("person-detect") == "m-person-detect"

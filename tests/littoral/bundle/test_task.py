@@ -3,7 +3,7 @@
 import pytest
 
 from littoral.bundle import card, task
-from littoral.errors import CardError
+from littoral.errors import CardError, GoldenError
 from littoral.tensors import Interface, Tensor
 from littoral.wire.vision import ResultKind
 
@@ -175,3 +175,37 @@ def test_only_the_one_input_of_a_model_can_be_filled() -> None:
 def test_there_is_one_kind_of_result() -> None:
     with pytest.raises(CardError, match="one kind of result"):
         read(PICTURE + "[[output]]\n[[output]]\n")
+
+
+# --- the class of an answer ---------------------------------------------------------------------------------------
+
+OTHERS = (floats(1, 2, 2), SCORES)
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs", "found"),
+    [
+        ("", (SCORES,), (0, 0)),
+        ('[[output]]\ndecoder = "raw"', (SCORES,), (0, 0)),
+        ('[[output]]\ndecoder = "classification"\ntensor = "scores"\noffset = -1', OTHERS, (1, -1)),
+        ('[[output]]\ndecoder = "classification"\ntensor = 1', OTHERS, (1, 0)),
+    ],
+)
+def test_scores_are_the_output_that_the_card_names_and_else_the_first(
+    text: str, outputs: tuple[Tensor, ...], found: tuple[int, int]
+) -> None:
+    assert task.scores(card.parse(text), Interface((IMAGE,), outputs)) == found
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 2, 2), (2, 3), (1, 0)])
+def test_an_output_that_is_no_row_of_scores_holds_no_class(shape: tuple[int, ...]) -> None:
+    with pytest.raises(GoldenError, match="score for each class"):
+        task.scores(card.Card(), Interface((IMAGE,), (floats(*shape),)))
+
+
+@pytest.mark.parametrize(
+    "text", ['decoder = "yolo"', 'decoder = "classification"\ntensor = 7', 'decoder = "classification"\ntensor = "x"']
+)
+def test_a_card_of_another_decoder_or_model_names_no_scores(text: str) -> None:
+    with pytest.raises(CardError):
+        task.scores(card.parse(f"[[output]]\n{text}"), Interface((IMAGE,), (SCORES,)))

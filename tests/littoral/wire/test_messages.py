@@ -26,6 +26,7 @@ from littoral.wire.messages import (
 
 DIGEST = "ab" * 32
 DESIRED = Desired("main", "cam-1", 7, "2026-11-22T10:00:00Z", {"person": Want(2, DIGEST, 3, True), "vehicle": None})
+COMPARED = Want(2, DIGEST, 3, gate="advisory", shadow_s=86_400)
 REPORTED = Reported(
     device="cam-1",
     boot="b-1",
@@ -62,6 +63,16 @@ def test_a_desired_state_is_read_as_it_was_signed() -> None:
     assert read.encode() == signed.encode()
 
 
+def test_a_wish_is_read_with_its_gate_and_its_time_in_the_shadow_and_without_them_too() -> None:
+    signed = SignedDesired(Desired("main", "cam-1", 7, "now", {"person": COMPARED}), "abcd", "aa")
+    assert messages.parse_desired(signed.encode()) == signed
+    older = json.loads(signed.encode())
+    for name in ("gate", "shadow_s"):
+        del older["signed"]["models"]["person"][name]
+    read = messages.parse_desired(json.dumps(older).encode()).desired.models["person"]
+    assert read == Want(2, DIGEST, 3)
+
+
 def test_the_signature_counts_for_fields_that_this_version_does_not_know() -> None:
     value = json.loads(SignedDesired(DESIRED, "abcd", "aa").encode())
     value["signed"]["moon"] = "full"
@@ -90,6 +101,13 @@ def test_the_signature_counts_for_fields_that_this_version_does_not_know() -> No
         ("signed.models.person.bundle", "short"),
         ("signed.models.person.bundle", "zz" * 32),
         ("signed.models.person.attempt", -1),
+        ("signed.models.person.gate", "open"),
+        ("signed.models.person.gate", None),
+        ("signed.models.person.gate", ["strict"]),
+        ("signed.models.person.shadow_s", -1),
+        ("signed.models.person.shadow_s", 2_592_001),
+        ("signed.models.person.shadow_s", "60"),
+        ("signed.models.person.shadow_s", True),
         ("signed.extra", 1.5),
     ],
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from agent.runtime.trial import golden
+from littoral.bundle import card as cards
 from littoral.bundle.manifest import Golden
 from littoral.errors import GoldenError
 from littoral.tensors import Interface, Tensor
@@ -56,3 +57,51 @@ def test_where_nothing_but_zeros_is_expected_the_range_is_one() -> None:
 def test_top1_is_the_place_of_the_greatest_value() -> None:
     assert golden.same_top1(QUANTIZED, int8(3, 9), int8(-100, 90))
     assert not golden.same_top1(QUANTIZED, int8(9, 3), int8(-100, 90))
+
+
+# --- labelled by people -------------------------------------------------------------------------------------------
+
+LABELLED = Golden(2, "top1", 0, "labelled", 800_000)
+
+
+def label(number: int) -> bytes:
+    return number.to_bytes(4, "little", signed=True)
+
+
+def test_a_labelled_blob_is_cases_of_inputs_and_one_class_each() -> None:
+    cases = golden.parse(int8(1, 2) + label(1) + int8(3, 4) + label(0), LABELLED, QUANTIZED)
+    assert [(bytes(case.question), case.label) for case in cases] == [(int8(1, 2), 1), (int8(3, 4), 0)]
+
+
+@pytest.mark.parametrize("number", [-1, 2])
+def test_a_label_beyond_the_classes_is_refused(number: int) -> None:
+    with pytest.raises(GoldenError, match="classes are 0 to 1"):
+        golden.parse(int8(1, 2) + label(0) + int8(3, 4) + label(number), LABELLED, QUANTIZED)
+
+
+def test_a_labelled_blob_of_another_size_is_refused() -> None:
+    with pytest.raises(GoldenError, match="2 cases take 12"):
+        golden.parse(bytes(8), LABELLED, QUANTIZED)
+
+
+def test_labels_for_an_output_that_is_no_row_of_scores_are_refused() -> None:
+    flat = Interface(QUANTIZED.inputs, (Tensor("boxes", "float32", (1, 10, 4)),))
+    with pytest.raises(GoldenError, match="boxes float32"):
+        golden.parse(int8(1, 2) + label(0) + int8(3, 4) + label(0), LABELLED, flat)
+
+
+def test_the_class_of_an_answer_is_read_from_the_output_that_the_card_names() -> None:
+    answer = float32(1, 0) + float32(0, 0, 7)
+    both = Interface(REAL.inputs, (REAL.outputs[0], Tensor("b", "float32", (1, 3))))
+    card = cards.parse('[[output]]\ndecoder = "classification"\ntensor = "b"\n')
+    assert golden.top_class(both, 0, answer) == 0
+    assert golden.top_class(both, 1, answer) == 2
+    golden.parse(float32(1) + label(2) + float32(2) + label(0), LABELLED, both, card)
+    with pytest.raises(GoldenError, match="0 to 1"):
+        golden.parse(float32(1) + label(2) + float32(2) + label(0), LABELLED, both)
+
+
+def test_so_many_cases_must_be_right_as_make_the_share() -> None:
+    shares = {(100, 800_000): 80, (3, 800_000): 3, (7, 0): 0, (7, 1): 1, (7, 1_000_000): 7}
+    for (cases, right_ppm), needed in shares.items():
+        assert Golden(cases, "top1", 0, "labelled", right_ppm).right_cases == needed

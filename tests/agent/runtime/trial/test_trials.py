@@ -137,6 +137,39 @@ def test_golden_vectors_of_another_size_fail(scripted_device: MakeDevice) -> Non
     assert (told.code, told.proven) == ("bad-golden", True)
 
 
+def labelled(right_ppm: int, *labels: int) -> tuple[Golden, bytes]:
+    """One input for a model that adds 2 to each byte, with labels: its greatest value stands at 3."""
+    blob = b"".join(b"\0\1\2\3" + label.to_bytes(4, "little", signed=True) for label in labels)
+    return Golden(len(labels), "top1", 0, "labelled", right_ppm), blob
+
+
+def test_labelled_cases_pass_when_the_share_that_must_be_right_is(scripted_device: MakeDevice) -> None:
+    told = tried(scripted_device, scripted.model(answer=2), golden=labelled(700_000, 3, 3, 0, 3))
+    assert (told.code, told.facts["cases"], told.facts["right"]) == ("", 4, 3)
+    assert "worst_ppm" not in told.facts
+
+
+def test_labelled_cases_fail_with_their_numbers_when_too_few_are_right(scripted_device: MakeDevice) -> None:
+    told = tried(scripted_device, scripted.model(answer=2), golden=labelled(750_001, 3, 3, 0, 3))
+    assert (told.code, told.proven, told.facts["right"]) == ("golden-mismatch", True, 3)
+    assert "3 of 4 labelled golden cases were answered right, 4 must be" in told.reason
+
+
+@pytest.mark.parametrize("label", [4, -1, 2**31 - 1])
+def test_a_label_that_is_no_class_of_the_model_is_the_releases_own_fault(
+    scripted_device: MakeDevice, label: int
+) -> None:
+    told = tried(scripted_device, scripted.model(answer=2), golden=labelled(0, 3, label))
+    assert (told.code, told.proven) == ("bad-golden", True)
+    assert "classes are 0 to 3" in told.reason
+
+
+def test_labels_for_a_model_that_answers_no_class_are_the_releases_own_fault(scripted_device: MakeDevice) -> None:
+    card = b'[[output]]\ndecoder = "embedding"\n'
+    told = tried(scripted_device, scripted.model(answer=2), golden=labelled(0, 3), card=card)
+    assert (told.code, told.proven) == ("bad-card", True)
+
+
 # --- limits -----------------------------------------------------------------------------------------------------
 
 
