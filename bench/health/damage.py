@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from bench.health.tflite import AlignedBuffer
 from fleet import modelfile
 
-_WEIGHTED = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED}
+_WEIGHTED = {
+    schema.BuiltinOperator.CONV_2D,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+    schema.BuiltinOperator.FULLY_CONNECTED,
+}
 _TYPES = {
     schema.TensorType.INT8: np.int8,
     schema.TensorType.UINT8: np.uint8,
@@ -42,7 +46,7 @@ class Layer:
 
 
 def layers(model: bytearray) -> list[Layer]:
-    """Those with constant weights and a bias, in the order in which they run; of depthwise ones the channels are last."""
+    """Those with constant weights and a bias, as they run; of depthwise ones the channels are last."""
     root = schema.Model.GetRootAs(model)
     graph = root.Subgraphs(0)
     found = []
@@ -139,16 +143,21 @@ def relabelled(model: bytes, order: NDArray[np.int64]) -> bytes:
     return bytes(damaged)
 
 
-def rolled(model: bytes) -> bytes:
-    return relabelled(model, np.roll(np.arange(answers(model)), 1))
+def rolled(model: bytes, classes: slice = slice(None)) -> bytes:
+    """classes: which values of the last layer are scores of classes."""
+    order = np.arange(answers(model))
+    order[classes] = np.roll(order[classes], 1)
+    return relabelled(model, order)
 
 
-def labels_shuffled(model: bytes, seed: int) -> bytes:
+def labels_shuffled(model: bytes, seed: int, classes: slice = slice(None)) -> bytes:
     """No label is where it was."""
-    numbers, count = np.random.default_rng(seed), answers(model)
-    order = numbers.permutation(count)
-    while count > 1 and (order == np.arange(count)).any():
-        order = numbers.permutation(count)
+    numbers, order = np.random.default_rng(seed), np.arange(answers(model))
+    before = order[classes].copy()
+    if len(before) < 2:
+        raise ValueError("one label has no other place")
+    while (order[classes] == before).any():
+        order[classes] = numbers.permutation(before)
     return relabelled(model, order)
 
 

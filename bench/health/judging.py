@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,21 +11,20 @@ from numpy.typing import NDArray
 
 from agent.health import gate
 from agent.health.gate import Weighed
-from agent.runtime.rehearsal import measures, probes
+from agent.runtime.rehearsal import measures, probes, rehearsal
 from agent.runtime.rehearsal.measures import Answers
+from bench.health import rings
+from bench.health.pictures import NIGHT, Pool, sketches
+from bench.health.releases import Variant
 from bench.health.replies import AS_IT_IS, Replies
 from bench.health.rings import Indices
-from bench.health.subjects import Variant
 from littoral.bundle.manifest import Lineage
-
-PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """camera: number of the kind. facts: what was measured. found: by the gate of each lineage."""
+    """facts: as a rehearsal tells them, without times. found: by the gate of each lineage."""
 
-    camera: int
     facts: dict[str, Any]
     found: dict[Lineage, Weighed]
 
@@ -32,51 +32,53 @@ class Judged:
     def has_evidence(self) -> bool:
         return bool(self.found[Lineage.RETRAINED].evidence["evidence"] == "full")
 
+    @property
     def named(self) -> str:
         """The probe that names the fault, as the gate takes it; empty where none fires."""
         fired = [probe for probe in self.facts["probes"] if probe["fires"]]
         return str(max(fired, key=lambda probe: int(probe["skill_ppm"]))["name"]) if fired else ""
 
 
-def judge(variant: Variant, replies: Replies, sketches: NDArray[np.uint8], ring: Indices, camera: int) -> Judged:
-    facts = measured(variant, replies, sketches, ring)
-    return Judged(camera, facts, {lineage: gate.weigh(facts, lineage) for lineage in Lineage})
+class Court:
+    """What one subject's models answered on one pool, and what the cameras there see."""
 
+    def __init__(self, pool: Pool, replies: Replies) -> None:
+        self._pool = pool
+        self._replies = replies
+        self._sketches: NDArray[np.uint8] = np.rint(sketches(pool.pixels)).astype(np.uint8)
 
-def measured(variant: Variant, replies: Replies, sketches: NDArray[np.uint8], ring: Indices) -> dict[str, Any]:
-    """The facts of a rehearsal, without those of time."""
+    def judge(self, variant: Variant, count: int, seed: int) -> Iterator[Judged]:
+        """On `count` rings, as they were when the baseline answered."""
+        baseline = self._of(variant.baseline, AS_IT_IS)
+        for ring in rings.draw(self._pool, self._sketches, baseline.values.argmax(axis=1), count, seed):
+            facts = self.measured(variant, ring)
+            yield Judged(facts, {lineage: gate.weigh(facts, lineage) for lineage in Lineage})
 
-    def of(content: bytes, change: str, shown: str = "") -> Answers | None:
-        found = replies.of(content, change, shown)
-        return None if found is None else found[ring]
+    def measured(self, variant: Variant, ring: Indices) -> dict[str, Any]:
+        release = self._of(variant.content, AS_IT_IS, variant.shown)[ring]
+        baseline = self._of(variant.baseline, AS_IT_IS)[ring]
+        found = measures.measure(release, baseline, self._sketches[ring])
 
-    release, baseline = of(variant.content, AS_IT_IS, variant.shown), of(variant.baseline, AS_IT_IS)
-    assert release is not None
-    assert baseline is not None
+        def changed(side: str, change: str) -> Answers | None:
+            content, shown = (variant.content, variant.shown) if side == "release" else (variant.baseline, "")
+            answers = self._replies.of(content, change, shown)
+            return None if answers is None else answers[ring]
 
-    def changed(side: str, change: str) -> Answers | None:
-        if side == "release":
-            return of(variant.content, change, variant.shown)
-        return of(variant.baseline, change)
+        tried = []
+        if rehearsal.is_open(found):
+            tried = [*probes.of_inputs(release, baseline, changed), *probes.of_outputs(release, baseline)]
+        return {**rehearsal.told(found), "probes": rehearsal.told_probes(tried)}
 
-    found = measures.measure(release, baseline, sketches[ring])
-    tried = (*probes.of_inputs(release, baseline, changed), *probes.of_outputs(release, baseline))
-    facts = {
-        "inputs": found.inputs,
-        "scenes": found.scenes,
-        "sure": found.sure,
-        "disagreements": found.disagreements,
-        "agreed": found.agreed,
-        "by_chance_milli": round(found.by_chance * 1_000),
-        "constant": found.constant,
-        "probes": [{**asdict(probe), "skill_ppm": _ppm(probe.skill)} for probe in tried] if found.skill is not None else [],
-    }
-    if found.skill is not None:
-        facts["skill_ppm"] = _ppm(found.skill)
-    if found.boxes is not None:
-        facts["boxes_ppm"] = _ppm(found.boxes)
-    return facts
+    def harm(self, variant: Variant) -> float:
+        """The share of answers by day that are not the baseline's; of a detector, of pictures with a sure box."""
+        by_day = np.flatnonzero(self._pool.light >= NIGHT)
+        release = self._of(variant.content, AS_IT_IS, variant.shown)[by_day]
+        found = measures.measure(release, self._of(variant.baseline, AS_IT_IS)[by_day], self._sketches[by_day[:1]])
+        if found.is_detector:
+            return found.disagreements / max(found.sure, 1)
+        return 1 - found.agreed / found.inputs
 
-
-def _ppm(value: float) -> int:
-    return round(max(value, -1e3) * PPM)
+    def _of(self, content: bytes, change: str, shown: str = "") -> Answers:
+        found = self._replies.of(content, change, shown)
+        assert found is not None
+        return found

@@ -25,12 +25,15 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """shape: of one input, [height, width, channels]. outputs: of the last, dense layer."""
+    """shape: of one input, [height, width, channels]. outputs: of the last, dense layer. ending: softmax, or sigmoid of
+    each output by itself.
+    """
 
     shape: tuple[int, int, int]
     convolutions: tuple[Convolution, ...]
     outputs: int
     hidden: int = 0  # of a dense layer before the last; 0: there is none
+    ending: str = "softmax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,7 @@ def padding(size: int, layer: Convolution) -> tuple[int, int]:
 
 def patches(pictures: Floats, layer: Convolution) -> Floats:
     """[n, height, width, side * side * channels]: what each place of the kernel sees."""
-    padded = np.pad(
-        pictures, ((0, 0), padding(pictures.shape[1], layer), padding(pictures.shape[2], layer), (0, 0))
-    )
+    padded = np.pad(pictures, ((0, 0), padding(pictures.shape[1], layer), padding(pictures.shape[2], layer), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (layer.side, layer.side), axis=(1, 2))
     windows = windows[:, :: layer.stride, :: layer.stride].transpose(0, 1, 2, 4, 5, 3)
     return windows.reshape(*windows.shape[:3], -1)
@@ -106,14 +107,24 @@ def activations(network: Network, pictures: Floats) -> list[Floats]:
 
 def softmax(logits: Floats) -> Floats:
     raised: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    parts: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return parts
+
+
+def ended(network: Network, logits: Floats) -> Floats:
+    if network.architecture.ending == "softmax":
+        return softmax(logits)
+    shares: Floats = np.reciprocal(1 + np.exp(-logits), dtype=np.float32)
+    return shares
 
 
 def gradients(network: Network, pictures: Floats, wanted: Floats) -> list[tuple[Floats, Floats]]:
-    """Of the cross-entropy between softmax and `wanted` [n, outputs], for each layer's weights and bias."""
+    """Of the cross-entropy between answers and `wanted` [n, outputs], for each layer's weights and bias. What is not
+    asked of a picture is NaN.
+    """
     outputs = activations(network, pictures)
     inputs = [pictures, *outputs[:-1]]
-    back = (softmax(outputs[-1]) - wanted) / len(pictures)
+    back = np.nan_to_num(ended(network, outputs[-1]) - wanted) / np.float32(len(pictures))
     found: list[tuple[Floats, Floats]] = []
     convolutions = network.architecture.convolutions
     for place in reversed(range(len(network.layers))):
@@ -151,10 +162,9 @@ def gathered(spread: Floats, shape: tuple[int, ...], layer: Convolution) -> Floa
     return padded[:, rows[0] : rows[0] + shape[1], columns[0] : columns[0] + shape[2]]
 
 
-def train(network: Network, pictures: Floats, classes: NDArray[np.int64], training: Training) -> Network:
+def train(network: Network, pictures: Floats, wanted: Floats, training: Training) -> Network:
     """By Adam (Kingma and Ba, 2015), from `network` on, which is left as it is."""
     numbers = np.random.default_rng(training.seed)
-    wanted = np.eye(network.architecture.outputs, dtype=np.float32)[classes]
     chosen = numbers.permutation(len(pictures))[: int(len(pictures) * training.share)]
     values = [array.copy() for layer in network.layers for array in layer]
     first = [np.zeros_like(value) for value in values]
@@ -176,5 +186,9 @@ def train(network: Network, pictures: Floats, classes: NDArray[np.int64], traini
     return trained
 
 
-def accuracy(network: Network, pictures: Floats, classes: NDArray[np.int64]) -> float:
-    return float(np.mean(activations(network, pictures)[-1].argmax(axis=1) == classes))
+def answers(network: Network, pictures: Floats) -> Floats:
+    return ended(network, activations(network, pictures)[-1])
+
+
+def one_hot(classes: NDArray[np.int64], count: int) -> Floats:
+    return np.eye(count, dtype=np.float32)[classes]

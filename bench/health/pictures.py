@@ -80,33 +80,44 @@ def examples(
     return np.array(pixels), np.array(classes)
 
 
-def sign(digit: Pixels, red: bool, photograph: Pixels, side: int, numbers: np.random.Generator) -> Pixels:
-    """A handwritten digit, red or blue, somewhere on a part of a photograph."""
-    background = wide_window(photograph, side, numbers)
-    ink = np.array([numbers.uniform(170, 250), *numbers.uniform(0, 60, 2)])[:: 1 if red else -1]
-    large = digit.repeat(3, axis=0).repeat(3, axis=1)[..., np.newaxis] / 255
-    top, left = numbers.integers(0, side - len(large) + 1, 2)
-    made = background.astype(np.float64)
-    part = made[top : top + len(large), left : left + len(large)]
-    part[:] = part * (1 - large) + ink * large
-    return made.astype(np.uint8)
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """Handwritten digits, red or blue, on parts of photographs. boxes: of each, middle, width and height in parts of
+    the picture; NaN where there is none.
+    """
+
+    pixels: Pixels
+    digit: NDArray[np.int64]
+    red: NDArray[np.int64]
+    box: NDArray[np.float32]
 
 
 def signs(
-    photographs: list[Pixels], digits: Pixels, classes: NDArray[np.int64], count: int, side: int, seed: int
-) -> tuple[Pixels, NDArray[np.int64]]:
-    """`count` signs, without a light of their own, of the first five digits: class 2 * digit, and one more where it is
-    red.
-    """
+    photographs: list[Pixels], digits: tuple[Pixels, NDArray[np.int64]], count: int, side: int, seed: int, absent: float
+) -> Signs:
+    """Pictures without a light of their own; a part `absent` of them show no sign. Digits are 0 to 4."""
     numbers = np.random.default_rng(seed)
+    drawn, classes = digits
     few = np.flatnonzero(classes < 5)
-    pixels, found = [], []
+    pixels, digit, red, boxes = [], [], [], []
     for _ in range(count):
-        which, red = few[numbers.integers(len(few))], int(numbers.integers(2))
-        photograph = photographs[numbers.integers(len(photographs))]
-        pixels.append(sign(digits[which], bool(red), photograph, side, numbers))
-        found.append(2 * classes[which] + red)
-    return np.array(pixels), np.array(found)
+        which, is_red = few[numbers.integers(len(few))], int(numbers.integers(2))
+        picture = wide_window(photographs[numbers.integers(len(photographs))], side, numbers).astype(np.float64)
+        box = [np.nan] * 4
+        if numbers.random() >= absent:
+            width, height = (int(part) for part in numbers.integers(side // 2, side * 7 // 8, 2))
+            shape = np.asarray(Image.fromarray(drawn[which]).resize((width, height), Image.Resampling.BICUBIC))
+            shape = shape[..., np.newaxis] / 255
+            top, left = numbers.integers(0, side - height + 1), numbers.integers(0, side - width + 1)
+            ink = np.array([numbers.uniform(170, 250), *numbers.uniform(0, 60, 2)])[:: 1 if is_red else -1]
+            part = picture[top : top + height, left : left + width]
+            part[:] = part * (1 - shape) + ink * shape
+            box = [left + width / 2, top + height / 2, width, height]
+        pixels.append(picture.astype(np.uint8))
+        digit.append(classes[which])
+        red.append(is_red)
+        boxes.append(np.array(box) / side)
+    return Signs(np.array(pixels), np.array(digit), np.array(red), np.array(boxes, np.float32))
 
 
 def day(views: Pixels, seed: int) -> Pool:
@@ -122,8 +133,8 @@ def day(views: Pixels, seed: int) -> Pool:
 
 
 def pool(photographs: Mapping[str, Pixels], known: tuple[str, ...], views: int, side: int, seed: int) -> Pool:
-    """`views` views in all lights. Three of four are of what the model `known` to it, none of it seen in training; where
-    it knows none of the photographs, all views are wide.
+    """`views` views in all lights. Three of four are of photographs that are known to the model, of parts that it was
+    not trained on; where it knows none, all views are wide.
     """
     numbers = np.random.default_rng(seed)
     names = sorted(photographs)
@@ -151,4 +162,5 @@ def sketches(pixels: Pixels) -> NDArray[np.float32]:
     """[n, 64]: 8 x 8 grey means of each picture, whose side is a multiple of 8."""
     grey = pixels.astype(np.float32).mean(axis=-1)
     block = grey.shape[1] // 8
-    return grey.reshape(len(grey), 8, block, 8, block).mean(axis=(2, 4)).reshape(len(grey), 64)
+    means: NDArray[np.float32] = grey.reshape(len(grey), 8, block, 8, block).mean(axis=(2, 4))
+    return means.reshape(len(grey), 64)

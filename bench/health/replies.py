@@ -22,9 +22,12 @@ from agent.runtime.rehearsal.answers import Reader
 from agent.runtime.rehearsal.inputs import Pixels
 from agent.runtime.rehearsal.measures import Answers
 from agent.runtime.rehearsal.probes import CHANGES
+from agent.runtime.vision.placement import place
 from bench.health.pictures import Pool
-from bench.health.subjects import Subject, Variant
+from bench.health.releases import Variant
+from bench.health.subjects import Subject
 from fleet import modelfile
+from littoral.bundle import card, task
 from littoral.tensors import Interface
 
 Raw = NDArray[np.uint8]
@@ -47,10 +50,12 @@ class Replies:
         self._subject = subject
         self._cache = cache
         self._interface = interface(subject.variants[0].baseline, subject.labels)
-        self._reader = Reader(self._interface, None)
+        known = card.parse(subject.card) if subject.card else None
+        self._task = task.read(known, self._interface) if known else None
+        self._reader = Reader(self._interface, self._task)
         self._inputs = stored(pool, self._interface)
         self._changed: dict[str, list[bytes] | None] = {AS_IT_IS: self._inputs}
-        self._pixels = Pixels(self._interface.inputs[0], None, self._inputs)
+        self._pixels = Pixels(self._interface.inputs[0], self._task, self._inputs)
         self._known: dict[Question, Answers] = {}
 
     def ask_all(self, variants: Iterable[Variant]) -> None:
@@ -63,7 +68,7 @@ class Replies:
             if question not in self._known and self.shown(change) is not None
         }
         work = [(question, self._path(question)) for question in sorted(questions, key=lambda each: each.change)]
-        for question, path in work:
+        for question, _ in work:
             self._inputs_of(question)  # made before the fork
         missing = [(question.content, self._inputs_of(question), path) for question, path in work if not path.is_file()]
         if missing:
@@ -103,7 +108,8 @@ class Replies:
         return self._cache / f"{digest.hexdigest()[:24]}.npy"
 
     def _read(self, raw: Raw) -> Answers:
-        return self._reader.read([row.tobytes() for row in raw], [None] * len(raw))
+        placement = place("stretch", *self._task.size, *self._task.size) if self._task else None
+        return self._reader.read([row.tobytes() for row in raw], [placement] * len(raw))
 
 
 def interface(content: bytes, labels: tuple[str, ...]) -> Interface:

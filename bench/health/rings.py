@@ -35,7 +35,10 @@ def kept(looked: Indices, sketches: NDArray[np.uint8], answers: Indices) -> Indi
     """What the ring holds in the end. answers: of the baseline, to every picture of the pool."""
     held: list[int] = []
     for index in looked:
-        if held and float(np.abs(sketches[held].astype(np.int16) - sketches[index]).mean(axis=1).min()) <= sampler.ALIKE:
+        if (
+            held
+            and float(np.abs(sketches[held].astype(np.int16) - sketches[index]).mean(axis=1).min()) <= sampler.ALIKE
+        ):
             continue
         if len(held) >= ring.PLACES:
             counts = np.bincount(answers[held])

@@ -1,8 +1,9 @@
 """A trained network as a .tflite file: int8 throughout, or float32.
 
 Quantized as LiteRT's converter does it: weights symmetric, of one scale for a layer or one for each output channel;
-what flows between layers asymmetric, by the range that calibration pictures show; biases int32. The output is softmax
-with scale 1/256 and zero point -128.
+what flows between layers asymmetric, by the range that calibration pictures show; biases int32. The output has
+scale 1/256 and zero point -128. What ends in sigmoid is a table of one place, as docs/card.md has it for
+yolo: [1, outputs, 1].
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def quantized(network: Network, calibration: Floats, taking: Input, *, per_chann
     scale = 1 / taking.deviation
     flowing = writer.tensor("image", schema.TensorType.INT8, (1, *network.architecture.shape), scale, zero)
     first = flowing
-    for place, (weights, bias) in enumerate(network.layers):
+    for place, (_, bias) in enumerate(network.layers):
         stored = _stored(network, place)
         steps = _steps(stored, per_channel=per_channel and place < len(network.architecture.convolutions))
         whole = np.clip(np.rint(stored / steps.reshape(-1, *[1] * (stored.ndim - 1))), -127, 127).astype(np.int8)
@@ -130,9 +131,7 @@ def quantized(network: Network, calibration: Floats, taking: Input, *, per_chann
         out = writer.tensor(f"layer{place}", schema.TensorType.INT8, _shape(network, place), scale, zero)
         _layer(writer, network, place, [flowing, kernel, added], out, version=3 if len(steps) == 1 else 4)
         flowing = out
-    scores = writer.tensor("scores", schema.TensorType.INT8, _shape(network, -1), 1 / 256, -128)
-    _softmax(writer, flowing, scores)
-    return writer.finish([first], [scores])
+    return writer.finish([first], [_ending(writer, network, flowing, schema.TensorType.INT8, 1 / 256, -128)])
 
 
 def floating(network: Network) -> bytes:
@@ -147,9 +146,7 @@ def floating(network: Network) -> bytes:
         out = writer.tensor(f"layer{place}", kind, _shape(network, place))
         _layer(writer, network, place, [flowing, kernel, added], out, version=1)
         flowing = out
-    scores = writer.tensor("scores", kind, _shape(network, -1))
-    _softmax(writer, flowing, scores)
-    return writer.finish([first], [scores])
+    return writer.finish([first], [_ending(writer, network, flowing, kind)])
 
 
 def _layer(writer: Writer, network: Network, place: int, inputs: list[int], out: int, version: int) -> None:
@@ -168,11 +165,23 @@ def _layer(writer: Writer, network: Network, place: int, inputs: list[int], out:
         writer.operator(schema.BuiltinOperator.FULLY_CONNECTED, inputs, [out], options, kind, version)
 
 
-def _softmax(writer: Writer, logits: int, scores: int) -> None:
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    kind = schema.BuiltinOptions.SoftmaxOptions
-    writer.operator(schema.BuiltinOperator.SOFTMAX, [logits], [scores], options, kind, 2)
+def _ending(writer: Writer, network: Network, logits: int, kind: int, scale: float | None = None, zero: int = 0) -> int:
+    """The tensor of answers."""
+    flat = _shape(network, -1)
+    answers = writer.tensor("answers", kind, flat, scale, zero)
+    if network.architecture.ending == "softmax":
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        writer.operator(
+            schema.BuiltinOperator.SOFTMAX, [logits], [answers], options, schema.BuiltinOptions.SoftmaxOptions, 2
+        )
+        return answers
+    writer.operator(schema.BuiltinOperator.LOGISTIC, [logits], [answers], version=2)
+    reshaped = schema.ReshapeOptionsT()
+    reshaped.newShape = [*flat, 1]
+    table = writer.tensor("table", kind, (*flat, 1), scale, zero)
+    writer.operator(schema.BuiltinOperator.RESHAPE, [answers], [table], reshaped, schema.BuiltinOptions.ReshapeOptions)
+    return table
 
 
 def _stored(network: Network, place: int) -> Floats:
@@ -193,8 +202,8 @@ def _shape(network: Network, place: int) -> tuple[int, ...]:
 
 
 def _steps(stored: Floats, *, per_channel: bool) -> Floats:
-    largest = np.abs(stored.reshape(len(stored), -1)).max(axis=1)
-    return np.float32(np.maximum(largest, 1e-6) / 127) if per_channel else np.float32([max(largest.max(), 1e-6) / 127])
+    largest = np.maximum(np.abs(stored.reshape(len(stored), -1)).max(axis=1), 1e-6) / 127
+    return np.asarray(largest if per_channel else largest.max(keepdims=True), np.float32)
 
 
 def _range(values: Floats) -> tuple[float, int]:

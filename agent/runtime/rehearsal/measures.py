@@ -21,7 +21,8 @@ CLEAR_BOX, SOME_BOX, SAME_BOX = (
     0.4,
     0.5,
 )  # a box that must be found again; where it counts as found: score, overlap
-SCENE = 8.0  # mean difference of two sketches, of 255, from which on they show two scenes
+SCENE = 8.0  # mean difference of two sketches in the same light, from which on they show two scenes
+CONTRAST, LEAST_CONTRAST = 32.0, 8.0  # what light is evened out to, of 255; below the second there is nothing to see
 SPREAD_SCORES, SPREAD_OTHERS = 0.15, 0.10  # of answers, below which skill says nothing; others: of the median length
 FLAT = 1e-3  # range of a score that says the same to everything
 WORST = 3  # examples that are told
@@ -70,8 +71,8 @@ class Measures:
     is_detector: bool
 
 
-def measure(release: Answers, baseline: Answers, sketches: Sketches) -> Measures:
-    """sketches: of the inputs, [N, 64]. Both have the answers to the same N inputs, N > 0."""
+def measure(release: Answers, baseline: Answers, sketches: Sketches, pictures: bool = True) -> Measures:
+    """sketches: of the inputs, [N, 64], which are pictures or not. Both have the answers to the same N inputs, N > 0."""
     agreed, by_chance = _agreement(release, baseline)
     if release.boxes is not None and baseline.boxes is not None:
         sure, disagreements = _lost_boxes(release.boxes, baseline.boxes)
@@ -81,7 +82,7 @@ def measure(release: Answers, baseline: Answers, sketches: Sketches) -> Measures
         boxes = None
     return Measures(
         inputs=len(baseline.values),
-        scenes=len(scenes(sketches)),
+        scenes=len(scenes(sketches, pictures)),
         skill=skill(release.values, baseline.values) if varies(baseline) else None,
         sure=sure,
         disagreements=disagreements,
@@ -115,14 +116,24 @@ def varies(baseline: Answers) -> bool:
     return spread > 0 and spread >= SPREAD_OTHERS * float(np.median(np.linalg.norm(values, axis=1)))
 
 
-def scenes(sketches: Sketches) -> list[int]:
-    """Inputs that show something of their own: greedily, those at a distance from all that were chosen before."""
+def scenes(sketches: Sketches, pictures: bool = True) -> list[int]:
+    """Inputs that show something of their own: greedily, those at a distance from all that were chosen before. One view
+    in another light is no other scene; in the dark, all views are one.
+    """
     found: list[int] = []
-    real = sketches.astype(np.float32)
+    real = evened(sketches) if pictures else sketches.astype(np.float32)
     for index, sketch in enumerate(real):
         if not found or float(np.abs(real[found] - sketch).mean(axis=1).min()) >= SCENE:
             found.append(index)
     return found
+
+
+def evened(sketches: Sketches) -> Reals:
+    """As if all were seen in the same light: of one mean and one contrast."""
+    real = sketches.astype(np.float32)
+    real = real - real.mean(axis=1, keepdims=True)
+    contrast = np.sqrt(np.square(real).mean(axis=1, keepdims=True))
+    return np.asarray(real * (CONTRAST / np.maximum(contrast, LEAST_CONTRAST)), np.float32)
 
 
 def worst(release: Answers, baseline: Answers) -> list[tuple[int, float]]:
