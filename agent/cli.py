@@ -165,8 +165,11 @@ def _status(args: argparse.Namespace) -> int:
         print("  not connected to the fleet's broker")
     if answering is None:
         print("  the runtime does not answer: nothing is served now")
-    for warning in told["warnings"] if told else ():
-        print(f"  warning: {warning}")
+    for alarm in told["warnings"] if told else ():
+        for line in plain.alarm(alarm):
+            print(f"  {line}")
+    if told is not None:
+        print(f"  device: {plain.device(told['device'])}")
     if runtime is not None:
         slower = f"; slower than it should be: {runtime['degraded']}" if runtime["degraded"] else ""
         print(f"  engine {runtime['engine']}{slower}")
@@ -174,6 +177,9 @@ def _status(args: argparse.Namespace) -> int:
         print(f"  {record.model}: {plain.sentence(record)}")
         for line in plain.account(record, _situation(told, record.model), time.time()):
             print(f"    {line}")
+        for check in told.get("checks", {}).get(record.model, ()) if told else ():
+            if check["state"] == "unknown":
+                print(f"    the check {check['name']} cannot tell: {check['text']}")
         serves = record.serves
         if answering is not None and serves is not None and answering.get(record.model) != serves.release:
             print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")

@@ -122,6 +122,8 @@ class Probation:
     answers: int = 100
     longest_s: float = 86_400.0  # commits with evidence low when too few answers came by then
     canary_s: float = 5.0  # an inference through the real socket, this often
+    health_d: str = "/etc/littoral/health.d"  # folder of the owner's own checks; empty: there are none
+    checks_s: float = 60.0  # they are asked this often
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,18 @@ class Rehearsal:
     gate: str = ""  # lineage, strict or advisory, before what the rollout asks for; empty: as the rollout says
     budget_s: float = 60.0  # how long one comparison may take
     cpu_share: float = 0.05  # of one processor, for comparisons while a release is on trial or waits; 0: none are made
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """When this device counts as being in trouble, and how much less it is then asked."""
+
+    hot_c: float = 0.0  # degrees Celsius; 0: where the zone itself throttles, 80 where it does not say
+    critical_c: float = 0.0  # 0: 10 above hot, and at least 5 below where the kernel ends the machine
+    zones: tuple[str, ...] = ()  # types of thermal zones that count; none: those of processors
+    pressure_percent: float = 10.0  # of the time in which something waits for memory
+    disk_low_bytes: int = 8 * 1024 * 1024  # less is left free than any download leaves
+    rest_percent: int = 100  # of each run's time, that a worker rests after it while the device is hot; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +173,7 @@ class Config:
     mirror: Mirror = Mirror()
     probation: Probation = Probation()
     rehearsal: Rehearsal = Rehearsal()
+    hardware: Hardware = Hardware()
     reports: Reports = Reports()
     models: dict[str, Model] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
@@ -181,6 +196,7 @@ SECTIONS: dict[str, Any] = {
     "mirror": Mirror,
     "probation": Probation,
     "rehearsal": Rehearsal,
+    "hardware": Hardware,
     "reports": Reports,
 }
 _OPEN = ("models", "access", "delegates")  # as many tables as the operator writes

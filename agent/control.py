@@ -13,6 +13,9 @@ from littoral.errors import BadNameError, ProtocolError
 from littoral.names import check_name
 
 MAX_LINE_BYTES = 262_144
+MOST_NOTES = 3  # of apps, of one release
+MAX_NOTE = 200  # characters
+MOST_REST_PERCENT = 10_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 # --- agent to runtime -------------------------------------------------------------------------------------------
@@ -59,6 +62,34 @@ class Unload:
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Ask for Memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much less the runtime is to do, as the device is in trouble; until the next one, or until this connection
+    ends. Without one it does all it can.
+    """
+
+    rest_percent: int  # of each run's time, that a worker rests after it
+    shadows: bool  # whether inputs may be answered by another release too
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """End the worker of the committed release, which answers no canary, and start another one. It counts as one that
+    died.
+    """
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Well:
+    """Whether canaries through the query socket are answered: the watchdog is fed only while they are. Said at each
+    change, and first of all on each connection.
+    """
+
+    ok: bool
 
 
 # --- runtime to agent -------------------------------------------------------------------------------------------
@@ -148,8 +179,10 @@ class Counters:
     what a client did wrong is not counted. late: answers over the release's p95_us. invalid: answers with NaN or
     infinity. run_answers and run_inputs: length of the present run of bytewise equal answers, and how many distinct
     inputs it spans (counted up to 1,000). longest_run_inputs: the most it ever was.
+    votes, votes_bad: what apps reported of its answers; each client that did has one vote a second.
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
-    queued_us, invoked_us: sums over all answers. waiting: requests now; subscribers: connections now.
+    queued_us, invoked_us: sums over all answers. waiting: requests now, and connections that the worker has not taken;
+    subscribers: connections now.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -165,6 +198,8 @@ class Counters:
     run_answers: int = 0
     run_inputs: int = 0
     longest_run_inputs: int = 0
+    votes: int = 0
+    votes_bad: int = 0
     busy: int = 0
     replaced: int = 0
     expired: int = 0
@@ -174,6 +209,18 @@ class Counters:
     subscribers: int = 0
     memory_bytes: int = 0
     histogram: tuple[int, ...] = (0,) * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Why apps found answers of this release bad, in their own words: the newest notes, the newest last. Sent once a
+    minute at most, and only after there were others.
+    """
+
+    model: str
+    release: int
+    bundle: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,23 +254,10 @@ class Leases:
     held: int
 
 
-Message = (
-    Try
-    | Rehearse
-    | Apply
-    | Unload
-    | Measure
-    | Greeting
-    | Tried
-    | Rehearsed
-    | Serving
-    | Failed
-    | Counters
-    | Died
-    | Memory
-    | Leases
-)
-_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in get_args(Message)}
+ToRuntime = Try | Rehearse | Apply | Unload | Measure | Pace | Renew | Well
+ToAgent = Greeting | Tried | Rehearsed | Serving | Failed | Counters | Reported | Died | Memory | Leases
+Message = ToRuntime | ToAgent
+_KINDS: dict[str, Any] = {cls.__name__.lower(): cls for cls in (*get_args(ToRuntime), *get_args(ToAgent))}
 
 
 def encode(message: Message) -> bytes:
@@ -251,8 +285,9 @@ def _decode(line: bytes) -> Message:
     try:
         value = json.loads(line)
         cls = _KINDS[value.pop("op")]
-        if "histogram" in value:
-            value["histogram"] = tuple(value["histogram"])
+        for name in ("histogram", "notes"):
+            if name in value:
+                value[name] = tuple(value[name])
         message: Message = cls(**value)
         _check(message)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadNameError) as error:
@@ -261,7 +296,9 @@ def _decode(line: bytes) -> Message:
 
 
 def _check(message: Message) -> None:
-    """Raises TypeError for a field of another type, BadNameError for no model, ValueError for no digest."""
+    """Raises TypeError for a field of another type, BadNameError for no model, ValueError for no digest and for notes
+    beyond their limits.
+    """
     for each in fields(message):
         item = getattr(message, each.name)
         if not _fits(item, each.type):
@@ -274,6 +311,11 @@ def _check(message: Message) -> None:
                     check_name(model, "model")
             case "bundle" | "baseline":
                 _check_bundle(item, may_be_empty=isinstance(message, Serving | Failed))
+            case "notes":
+                if len(item) > MOST_NOTES or any(len(note) > MAX_NOTE for note in item):
+                    raise ValueError(f"{len(item)} notes of up to {max(map(len, item))} characters")
+            case "rest_percent" if not 0 <= item <= MOST_REST_PERCENT:
+                raise ValueError(f"a rest of {item} %")
 
 
 def _fits(item: Any, wanted: Any) -> bool:
@@ -281,7 +323,7 @@ def _fits(item: Any, wanted: Any) -> bool:
         counts = get_args(wanted)[1] is int
         return type(item) is dict and (not counts or all(type(count) is int for count in item.values()))
     if get_origin(wanted) is tuple:
-        return all(type(count) is int for count in item)
+        return all(type(each) is get_args(wanted)[0] for each in item)
     return type(item) is wanted
 
 

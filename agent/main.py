@@ -10,15 +10,19 @@ import signal
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from agent import fsio
+from agent import control, fsio, slots
+from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
-from agent.control import Counters
 from agent.health import gate
 from agent.health.canary import CanaryAsker
+from agent.health.checks import Checks
+from agent.health.committed import CommittedCanaries, Finding
 from agent.health.gate import Weighed, weigh
-from agent.health.judge import Judge, Policy
+from agent.health.judge import Before, Judge, Policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.mirror import Mirror
@@ -26,6 +30,9 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
+from agent.notify import Notifier
+from agent.readings import Sensors
+from agent.slots import Slot
 from agent.status import StatusSocket
 from agent.updater import clock, folder
 from agent.updater.child_protocol import Fail, Plan
@@ -39,6 +46,7 @@ from agent.updater.safety import SafeMode
 from agent.updater.steps import Rooms
 from agent.updater.update import Updates
 from agent.updater.voucher import Voucher
+from agent.vitals import Vitals
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
 from littoral.errors import ConfigError, ConflictError
@@ -51,8 +59,8 @@ IDLE_TICK_S = 1.0
 log = logging.getLogger("littoral.agent")
 
 
-def run(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT.
+def run(config: Config, root: Path = Path("/")) -> int:
+    """Runs until SIGTERM or SIGINT. root: where /sys and /proc are.
 
     Raises ConfigError for settings that no device can run with, ConflictError where another agent runs here.
     """
@@ -62,7 +70,7 @@ def run(config: Config) -> int:
     with _alone(config):
         with contextlib.suppress(OSError):  # a disk that cannot do it says so again, at the next decision
             fsio.settle(config.state)
-        agent = Agent(config)
+        agent = Agent(config, root)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: agent.stop())
         agent.startup()
@@ -90,12 +98,13 @@ def _alone(config: Config) -> Iterator[None]:
 class Agent:
     """One device's agent."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, root: Path = Path("/")) -> None:
         self._config = config
         self._boot = uuid.uuid4().hex[:16]  # names this start of the agent in reports
         self._topics = Topics(config.tenant)
         self._running = True
         self._tick_s = BUSY_TICK_S
+        self._notifier = Notifier()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._memory = DeviceMemory(config.state, config.tenant, config.device)
         self._safety = SafeMode(self._memory, clock.boot_seconds())
@@ -110,8 +119,14 @@ class Agent:
         self._folder = FolderSource(config.state / folder.NAME)
         self._wish = LocalWish(config.state, self._memory, self._tell)
         self._voucher = Voucher(str(config.control_socket))
+        self._vitals = Vitals(config.hardware, Sensors(root, config.state, config.hardware.zones).read, self._voucher)
+        self._alarms = Alarms(self._tell)
         self._planner = Planner(self._source, config.updates.answer_timeout_s, self._learn)
         self._canary = CanaryAsker(str(config.query_socket), config.probation.canary_s, self._wake)
+        self._committed = CommittedCanaries()
+        self._told_well: tuple[int, bool] | None = None  # on which connection, and what
+        own = config.state / config.probation.health_d if config.probation.health_d else None
+        self._checks = Checks(own, config.probation.checks_s, str(config.query_socket))
         self._intake = Intake(config, self._memory, self._planner, self._tell)
         rooms = Rooms(
             config=config,
@@ -121,6 +136,7 @@ class Agent:
             folder=self._folder,
             voucher=self._voucher,
             canary=self._canary,
+            checks=self._checks,
             judge=_judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
@@ -129,6 +145,8 @@ class Agent:
             may_activate=lambda model: True,
             tell=self._tell,
             weigh=_weigh,
+            shadows=lambda: self._vitals.shadows,
+            unfit=lambda: self._vitals.unfit,
         )
         self._updates = Updates(rooms, Moment(int(time.time()), clock.boot_id()))
 
@@ -140,6 +158,7 @@ class Agent:
         self._link.subscribe([self._topics.desired(self._config.device)])
         self._canary.start()
         self._link.start()
+        self._notifier.ready(f"littoral-agent {__version__} of {self._config.device}")
 
     def main_loop(self) -> None:
         while self._running:
@@ -148,11 +167,12 @@ class Agent:
 
     def turn(self, now: float, at: int) -> None:
         """Everything that can be done without waiting. now: boot clock, seconds; at: seconds since 1970."""
+        self._vitals.tick(now, self._updates.watching)
+        self._updates.device(self._vitals.troubled, now)
         self._hear_link(now)
         self._hear_runtime(now)
-        for result in self._canary.poll():
-            for update in self._updates.models.values():
-                update.canary(result, now)
+        self._hear_canary(now)
+        self._checks.tick(now)
         self._planner.tick(now)
         for got in self._source.poll():
             self._planner.take(got.name, got.data)
@@ -162,20 +182,24 @@ class Agent:
         self._take_in(now)
         self._safety.tick(now)
         self._updates.tick(now, at)
+        self._alarms.look(self._symptoms(), now)
         self._status.answer(self._told)
         self._reporter.report(self._reported())
         self._reporter.tick(now, at)
-        busy = self._updates.busy or self._intake.busy or not self._voucher.connected
+        busy = self._updates.busy or self._intake.busy or self._checks.busy or not self._voucher.connected
         self._tick_s = BUSY_TICK_S if busy else IDLE_TICK_S
+        self._notifier.feed(now)
 
     def shutdown(self) -> None:
         """Leaves everything as a power cut would, only politely."""
+        self._notifier.stopping()
         self._safety.stopped()
         self._status.close()
         self._updates.close()
         self._planner.close()
         self._source.stop()
         self._canary.stop()
+        self._checks.stop()
         self._voucher.close()
         self._link.stop()
         self._outbox.close()
@@ -190,9 +214,10 @@ class Agent:
             os.write(self._wake_write, b"\0")
 
     def _wait(self) -> None:
-        rooms = (self._voucher, self._planner, self._status)
+        rooms = (self._voucher, self._planner, self._status, self._checks)
         others = [fd for fd in (room.fileno() for room in rooms) if fd is not None]
-        select.select([self._wake_read, *others], [], [], self._tick_s)
+        longest_s = min(self._tick_s, self._notifier.every_s or self._tick_s)
+        select.select([self._wake_read, *others], [], [], longest_s)
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
 
@@ -209,10 +234,36 @@ class Agent:
                 log.warning("not connected to the broker: %s", event.reason)
 
     def _hear_runtime(self, now: float) -> None:
+        connections = self._voucher.connections
         for message in self._voucher.poll():
-            if isinstance(message, Counters):
+            if isinstance(message, control.Counters):
                 self._reporter.counters(message)
+                self._committed.counters(message, now)
             self._updates.notice(message, now)
+        if self._voucher.connections != connections:
+            self._committed.begin_anew()
+
+    def _hear_canary(self, now: float) -> None:
+        """What models on trial answered, and committed ones; and asks the next of these."""
+        for result in self._canary.poll():
+            finding = self._committed.answered(result, now)
+            if finding is not None:
+                self._renew(finding)
+            for update in () if result.once else self._updates.models.values():
+                update.canary(result, now)
+        if not self._voucher.connected:
+            return
+        for question in self._committed.due(self._canary.watched, now):
+            golden = slots.release_folder(self._config.state, question.bundle) / "golden"
+            self._canary.ask(question.model, question.release, golden if fsio.exists(golden) else None)
+        well = (self._voucher.connections, self._committed.well(now))
+        if well != self._told_well and self._voucher.send(control.Well(well[1])):
+            self._told_well = well
+
+    def _renew(self, finding: Finding) -> None:
+        if self._voucher.send(control.Renew(finding.model)):
+            facts = {"failures": finding.failures, "code": finding.code}
+            self._tell("renewed", finding.model, finding.release, f"its worker is started anew: {finding.text}", facts)
 
     def _take_in(self, now: float) -> None:
         """A new desired state, and what somebody at this device wishes for."""
@@ -260,7 +311,7 @@ class Agent:
             generation=self._memory.generation,
             tags=self._config.tags,
             models={name: update.view() for name, update in self._updates.models.items()},
-            warnings=self._warnings(),
+            warnings=self._alarms.told,
         )
 
     def _told(self) -> dict[str, Any]:
@@ -270,27 +321,38 @@ class Agent:
             "connected": self._link.connected,
             "generation": self._memory.generation,
             "safe_mode": self._safety.active,
-            "warnings": list(self._warnings()),
+            "warnings": [asdict(alarm) for alarm in alarms(self._symptoms())],
+            "device": self._vitals.told(),
+            "checks": {model: [asdict(each) for each in results] for model, results in self._checks.last.items()},
             "models": {name: update.situation() for name, update in self._updates.models.items()},
         }
 
-    def _warnings(self) -> tuple[str, ...]:
-        """What is wrong with this device rather than with a release."""
-        greeting = self._voucher.greeting
-        found = [greeting.degraded if greeting else "the runtime is away", self._outbox.problem, self._source.problem]
-        found += [
-            self._safety.warning,
-            self._intake.problem,
-            *(update.warning for update in self._updates.models.values()),
+    def _symptoms(self) -> list[Symptom]:
+        """What is wrong with this device, rather than with a release, at this moment."""
+        greeting, dropped = self._voucher.greeting, self._outbox.dropped
+        found = {
+            "runtime-away": "" if greeting else "nothing listens on its control socket",
+            "runtime-slow": greeting.degraded if greeting else "",
+            "outbox-broken": self._outbox.problem,
+            "mirror-rests": self._source.problem,
+            "safe-mode": self._safety.warning,
+            "desired-waits": self._intake.problem,
+            "reports-lost": f"{dropped} since the agent started" if dropped else "",
+        }
+        of_models = [update.symptom for update in self._updates.models.values()]
+        return [
+            *self._vitals.symptoms,
+            *(Symptom(code, text) for code, text in found.items() if text),
+            *(Symptom("not-answering", text) for text in self._committed.warnings),
+            *(Symptom("check-bad", text) for text in self._checks.bad),
+            *(Symptom("check-refused", text) for text in self._checks.refused),
+            *(symptom for symptom in of_models if symptom is not None),
         ]
-        if self._outbox.dropped:
-            found.append(f"{self._outbox.dropped} reports lost")
-        return tuple(warning for warning in found if warning)
 
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:
     return weigh(measured, manifest.lineage, policy or gate.LINEAGE, manifest.accept_explained)
 
 
-def _judge(manifest: Manifest, baseline_constant: int) -> Judge:
-    return Judge(Policy(), baseline_constant)
+def _judge(manifest: Manifest, slot: Slot) -> Judge:
+    return Judge(Policy(), Before(slot.baseline_constant, slot.baseline_votes, slot.baseline_votes_bad))

@@ -22,6 +22,12 @@ _DOING = {
     "stuck": "it was given up, and what it replaced cannot be served",
 }
 
+_LESS = {
+    "strained": "nothing runs beside what apps ask for",
+    "troubled": "requests are answered at a lower rate",
+    "critical": "requests are answered at a much lower rate",
+}
+
 
 def sentence(record: SlotRecord) -> str:
     """What is served of a model, and what is on its way."""
@@ -137,6 +143,24 @@ def _drawn(sketch: str) -> list[str]:
 
 def _decimal(ppm: int) -> str:
     return f"{ppm / 1_000_000:.2f}"
+
+
+def alarm(told: dict[str, Any]) -> list[str]:
+    """Something wrong with the device: what, what was found, what can be done, a line each."""
+    head = f"{told['severity']}: {told['title']} ({told['code']})"
+    return [head, *(f"  {line}" for line in (told["text"], told["remedy"]) if line)]
+
+
+def device(told: dict[str, Any]) -> str:
+    """How the device is: what of it is known, and how much less is done on it."""
+    parts = [f"{zone['name']} {zone['temperature_mc'] / 1000:.0f} °C" for zone in told["zones"]]
+    if told["available_bytes"] is not None:
+        parts.append(f"{told['available_bytes'] >> 20} MB of memory available")
+    if told["disk_free_bytes"] is not None:
+        parts.append(f"{told['disk_free_bytes'] >> 20} MB of disk free")
+    if told["level"] in _LESS:
+        parts.append(_LESS[told["level"]])
+    return ", ".join(parts) or "it says nothing of itself"
 
 
 def span(seconds: float) -> str:

@@ -21,6 +21,7 @@ T = TypeVar("T", bound="DataclassInstance")
 MAX_BLOCKED = 8  # (bundle, attempt) pairs kept; the record has 4 KiB
 MAX_REASON = 160  # bytes
 MAX_VERSION = 64  # bytes
+MAX_CHECKS_BAD = 200  # bytes
 MAX_WINDOW = 160  # bytes; what is longer is no window anyway
 ELLIPSIS = "…"
 
@@ -31,8 +32,10 @@ class Slot:
 
     evidence: what its commit rests on: full, low, first; "" while it was never committed. healthy_s, answers: how long
     it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
-    of equal answers to distinct inputs seen of the release before it. threads, interpreters, cpus: how it runs best
-    here, as its trial measured (agent/runtime/engine.py, Tuning).
+    of equal answers to distinct inputs seen of the release before it; baseline_votes, baseline_votes_bad: what apps
+    reported of that. threads, interpreters, cpus: how it runs best here, as its trial measured
+    (agent/runtime/engine.py, Tuning). checks_bad: required health checks that were bad before it was switched to, so
+    that it is not to blame for them: names with a space between, or * for all.
     """
 
     release: int
@@ -47,6 +50,9 @@ class Slot:
     healthy_s: int = 0
     answers: int = 0
     baseline_constant: int = 0
+    baseline_votes: int = 0
+    baseline_votes_bad: int = 0
+    checks_bad: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,10 @@ class Update:
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
-    baseline_constant: int = 0  # for the slot
+    baseline_constant: int = 0  # for the slot, as the two below
+    baseline_votes: int = 0
+    baseline_votes_bad: int = 0
+    checks_bad: str = ""  # for the slot
     window: str = ""
     gate: str = ""
     shadow_s: int = 0

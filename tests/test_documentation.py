@@ -13,7 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from PIL import Image
 
-from agent import config
+from agent import alarms, config
 from bench.__main__ import parser as bench_parser
 from examples.demo.assets import ensure
 from examples.demo.fleet import CARD
@@ -195,7 +195,7 @@ def test_every_environment_variable_is_documented_and_no_other() -> None:
 # --- errors -----------------------------------------------------------------------------------------------------
 
 # Where a code that is no named error is written: the call, and which of its arguments it is.
-CODE_AT = {"Result": 1, "Report": 0, "_FailedError": 0, "Verdict": 0, "_find": 0}
+CODE_AT = {"Result": 1, "Report": 0, "_FailedError": 0, "_FoundError": 0, "Finding": 0, "Verdict": 0, "_find": 0}
 ENDINGS = "How an update ended"
 
 
@@ -227,6 +227,12 @@ def test_every_ending_of_an_update_is_documented_and_no_other() -> None:
     table = set(first_cells(sections(text_of("docs/errors.md"))[ENDINGS]))
     assert written - named - table == set()
     assert table <= written | named
+
+
+def test_every_alarm_is_documented_with_its_severity_and_no_other() -> None:
+    table = sections(text_of("docs/health.md"))["Alarms"]
+    found = {row[0].strip("`"): row[1] for row in rows(table)}
+    assert found == {code: kind.severity for code, kind in alarms.KINDS.items()} | {"other": "warning"}
 
 
 # --- MQTT and the local protocol --------------------------------------------------------------------------------

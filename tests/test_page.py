@@ -91,6 +91,13 @@ def test_the_page_says_why_a_release_failed(page: Page, stage: Stage) -> None:
     expect(page.get_by_text("halted").first).to_be_visible(timeout=PATIENCE_MS)
 
 
+def test_the_page_says_what_is_wrong_with_a_device_and_what_can_be_done(page: Page, stage: Stage) -> None:
+    stage.fleet.devices["edge-1"].runtime.kill()
+    for part in ("The runtime is away", "runtime-away", "See that littoral-runtime runs"):
+        row(page, "Devices", part)
+    row(page, "Events", "The runtime is away: nothing listens on its control socket")
+
+
 def test_without_a_token_the_page_tells_nothing(page: Page, stage: Stage) -> None:
     context = page.context.browser.new_context() if page.context.browser else page.context
     stranger = context.new_page()

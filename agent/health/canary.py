@@ -1,4 +1,5 @@
-"""Asks models on trial one question after the other, through the real socket, exactly as an app does.
+"""Asks models one question after the other, through the real socket, exactly as an app does: those that are watched
+again and again, others once.
 
 A process that lives may still answer nobody. The asking is done by one small thread, since it waits for answers;
 results are taken by poll().
@@ -25,7 +26,8 @@ OTHER_RELEASE = "other-release"
 class CanaryResult:
     """What came of one question. `release` is the one that was watched; code and text say why it is not ok.
 
-    micros: from before the connection to after the answer.
+    micros: from before the connection to after the answer. once: ask() asked it. model "": only whether the runtime
+    answers for itself.
     """
 
     model: str
@@ -34,6 +36,7 @@ class CanaryResult:
     code: str
     text: str
     micros: int
+    once: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +47,7 @@ class _Watched:
     release: int
     golden: Path | None
     due_s: float
+    once: bool = False
 
 
 class CanaryAsker:
@@ -58,6 +62,7 @@ class CanaryAsker:
         self._wake = wake
         self._timeout_s = timeout_s
         self._watched: dict[str, _Watched] = {}
+        self._asked: deque[_Watched] = deque()  # by ask(), and not answered yet
         self._results: deque[tuple[_Watched, CanaryResult]] = deque()
         self._changed = threading.Condition()
         self._running = False
@@ -90,12 +95,23 @@ class CanaryAsker:
         with self._changed:
             self._watched.pop(model, None)
 
+    def ask(self, model: str, release: int, golden: Path | None) -> None:
+        """Asks one question of `model`, once; "": only whether the runtime answers for itself."""
+        with self._changed:
+            self._asked.append(_Watched(model, release, golden, time.monotonic(), once=True))
+            self._changed.notify()
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The models that are asked again and again."""
+        return frozenset(self._watched)
+
     def poll(self) -> list[CanaryResult]:
-        """Results since the last call, of models that are still watched."""
+        """Results since the last call: of models that are still watched, and of those that were asked once."""
         results = []
         while self._results:
             watched, result = self._results.popleft()
-            if self._watched.get(watched.model) is watched:
+            if watched.once or self._watched.get(watched.model) is watched:
                 results.append(result)
         return results
 
@@ -115,12 +131,17 @@ class CanaryAsker:
                 wait_s = None if first is None else first.due_s - time.monotonic()
                 if first is not None and wait_s is not None and wait_s <= 0:
                     return first
+                if self._asked:
+                    return self._asked.popleft()
                 self._changed.wait(wait_s)
         return None
 
     def _ask(self, watched: _Watched) -> CanaryResult:
         began = time.monotonic()
         code, text = "", ""
+        if not watched.model:
+            code, text = ("", "") if self._runtime_answers() else (RUNTIME_AWAY, "it does not answer for itself")
+            return CanaryResult("", 0, not code, code, text, round((time.monotonic() - began) * 1e6), once=True)
         try:
             with client.Client(watched.model, self._socket, timeout_s=self._timeout_s, name="canary") as asked:
                 answer = asked.infer(_question(watched.golden, asked.interface.input_bytes))
@@ -131,7 +152,7 @@ class CanaryAsker:
         except (LittoralError, OSError, ValueError) as error:
             code, text = getattr(error, "code", "canary-error"), getattr(error, "cause", repr(error))
         micros = round((time.monotonic() - began) * 1e6)
-        return CanaryResult(watched.model, watched.release, not code, code, text, micros)
+        return CanaryResult(watched.model, watched.release, not code, code, text, micros, watched.once)
 
     def _runtime_answers(self) -> bool:
         """Whether the runtime host answers for itself; if so, silence is the release's own."""

@@ -49,6 +49,14 @@ class Weighed:
     evidence: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a release, and in words."""
+
+    code: str
+    reason: str
+
+
 def weigh(measured: dict[str, Any], lineage: Lineage, policy: str = LINEAGE, accept_explained: bool = False) -> Weighed:
     """policy: lineage, strict (as for a rebuild, whatever the release says), advisory. measured: facts of Rehearsed."""
     gate = GATES[Lineage.REBUILD if policy == STRICT else lineage]
@@ -56,7 +64,8 @@ def weigh(measured: dict[str, Any], lineage: Lineage, policy: str = LINEAGE, acc
     if not why and scenes < LEAST_SCENES:
         why = f"{scenes} different scenes among {measured.get('inputs', 0)} inputs; {LEAST_SCENES} are needed"
     limit = binomial.limit(measured["sure"], gate.share, ALPHA) if gate.share and not why else 0
-    code, reason = ("", "") if why else _finding(measured, gate, limit, accept_explained)
+    finding = None if why else _finding(measured, gate, limit, accept_explained)
+    code, reason = (finding.code, finding.reason) if finding else ("", "")
     evidence = {
         **{name: value for name, value in measured.items() if name != "why"},
         "evidence": "none" if why else "full",
@@ -70,24 +79,22 @@ def weigh(measured: dict[str, Any], lineage: Lineage, policy: str = LINEAGE, acc
     return Weighed(code, reason, policy != ADVISORY, evidence)
 
 
-def _finding(measured: dict[str, Any], gate: Gate, limit: int, accept_explained: bool) -> tuple[str, str]:
-    """(code, reason) of the first that is wrong: what names the fault comes first."""
+def _finding(measured: dict[str, Any], gate: Gate, limit: int, accept_explained: bool) -> Finding | None:
+    """The first that is wrong: what names the fault comes first."""
     fired = [probe for probe in measured.get("probes", ()) if probe["fires"]]
     if measured["constant"]:
-        return "constant", f"it says the same to {measured['inputs']} inputs that its baseline tells apart"
+        return Finding("constant", f"it says the same to {measured['inputs']} inputs that its baseline tells apart")
     if fired and not accept_explained:
         named = max(fired, key=lambda probe: int(probe["skill_ppm"]))
         told = f"it {named['text']}: skill {_decimal(named['skill_ppm'])} if so"
-        as_it_is = f", {_decimal(measured['skill_ppm'])} as it is" if "skill_ppm" in measured else ""
-        return ("mislabelled" if named["name"].startswith("labels-") else "misread"), told + as_it_is
-    if not fired:
-        found = _differs(measured, gate, limit)
-        if found:
-            return "differs", found
+        told += f", {_decimal(measured['skill_ppm'])} as it is" if "skill_ppm" in measured else ""
+        return Finding("mislabelled", told) if named["name"].startswith("labels-") else Finding("misread", told)
+    if not fired and (differs := _differs(measured, gate, limit)):
+        return Finding("differs", differs)
     ratio, median_us = measured.get("ratio_ppm", 0), measured.get("median_us", 0)
     if gate.skill_ppm is not None and ratio > SLOWER_BAD and median_us >= SLOWER_LEAST_US:
-        return "slower", f"it takes {_decimal(ratio)} times as long as its baseline"
-    return "", ""
+        return Finding("slower", f"it takes {_decimal(ratio)} times as long as its baseline")
+    return None
 
 
 def _differs(measured: dict[str, Any], gate: Gate, limit: int) -> str:

@@ -6,6 +6,7 @@ Reported state is retained, so only the newest matters; metrics and events go th
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from agent.alarms import Symptom, alarm
 from agent.control import Counters
 from agent.link.events import Connected, Event
 from agent.link.outbox import Outbox, Publisher
@@ -14,6 +15,8 @@ from littoral.wire.messages import MAX_MESSAGE_BYTES, Metrics, ModelState, Relea
 from littoral.wire.topics import Topics
 
 STATE_INTERVAL_S = 0.2  # a state that changes more often is sent with what it is by then
+MOST_ALARMS = 20  # of a state that is too long; the worst come first
+_CUT = alarm(Symptom("state-cut", "so many models do not fit a message"))
 
 BUCKETS = 32
 
@@ -150,7 +153,7 @@ def fitting(state: Reported) -> bytes:
     """The state as it travels. Where a device has so many models that it is too long, what ended goes first."""
     for cut in (_whole, _without_facts, _without_last, _without_update):
         models = {name: cut(model) for name, model in state.models.items()}
-        warnings = state.warnings if cut is _whole else (*state.warnings, "reported state is cut to fit a message")
+        warnings = state.warnings if cut is _whole else (*state.warnings[:MOST_ALARMS], _CUT)
         data = replace(state, models=models, warnings=warnings).encode()
         if len(data) <= MAX_MESSAGE_BYTES:
             break

@@ -5,9 +5,9 @@ The channel is a SOCK_SEQPACKET pair; each message is one JSON object and its de
 travels in a memfd, because one message holds at most about 212,000 bytes. `fds` are a connection's: its socket, its
 state, and what its client shared.
 
-    host to worker: give {id} +fds, stage {stage}, drain
+    host to worker: give {id} +fds, stage {stage}, pace {rest_percent}, drain
     worker to host: welcome {part}, ready {load_us}, failed {code, reason}, ack {id}, lost {id}, closed {id},
-                    back {id} +fds, counters {...}, drained {counters}
+                    back {id} +fds, counters {...}, notes {notes}, drained {counters}
 
 A WELCOME is as long as the model's labels make it, and travels in parts before `ready`.
 """
@@ -45,6 +45,7 @@ class State:
     told: the release last told in WELCOME or EVENT. window: the samples of a card of kind window. shares: number and
     size in bytes of each shared memory, in the order of their descriptors; next_share: the number of the next. beside:
     where in `unread` lie the last bytes received together with each further descriptor, which no SHARE has claimed yet.
+    answered: the id of the newest answer.
     """
 
     unread: bytes = b""
@@ -65,6 +66,7 @@ class State:
     shares: tuple[tuple[int, int], ...] = ()
     next_share: int = 0
     beside: tuple[int, ...] = ()
+    answered: int = 0
 
     def to_memfd(self) -> int:
         """A new memfd that holds it."""

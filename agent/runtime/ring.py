@@ -93,6 +93,11 @@ def read(descriptor: int, place: int) -> Kept | None:
     return Kept(Kind(kind), uid, answer, kept_ns, interface, sketch, data)
 
 
+def count(descriptor: int) -> int:
+    """How many inputs it holds."""
+    return sum(os.pread(descriptor, len(_MAGIC), place * PLACE_BYTES) == _MAGIC for place in range(PLACES))
+
+
 def read_all(descriptor: int) -> dict[int, Kept]:
     """By their place."""
     return {place: kept for place in range(PLACES) if (kept := read(descriptor, place)) is not None}

@@ -16,6 +16,7 @@ LEAST_S = 60.0  # between the end of one and the beginning of the next
 SILENCE_S = (
     300.0  # after which a runtime that said nothing of it is asked anew: the child's own time is over long before
 )
+FIGURES = ("inputs", "scenes", "skill_ppm", "sure", "disagreements", "boxes_ppm", "ratio_ppm", "memory_bytes")
 IN_A_ROW = 2  # shadows that must say the same: one more look a minute is one more chance to be wrong
 
 
@@ -114,5 +115,5 @@ class Shadow:
 
 
 def _figures(facts: dict[str, object]) -> dict[str, int | str]:
-    """What fits into a slot record: numbers alone."""
-    return {name: value for name, value in facts.items() if isinstance(value, int)}
+    """The numbers that matter most, for the slot record; all of them are in the evidence."""
+    return {name: value for name, value in facts.items() if name in FIGURES and isinstance(value, int)}

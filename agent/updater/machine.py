@@ -309,6 +309,9 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
         cpus=update.cpus,
         attempt=update.attempt,
         baseline_constant=update.baseline_constant,
+        baseline_votes=update.baseline_votes,
+        baseline_votes_bad=update.baseline_votes_bad,
+        checks_bad=update.checks_bad,
     )
     spare = record.spare
     return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)

@@ -8,20 +8,21 @@ from dataclasses import replace
 from typing import Any
 
 from agent import control, fsio, slots
+from agent.alarms import Symptom
 from agent.slots import SlotRecord, Update
 from agent.updater import delivery, evidence, machine, overtaking, trial
+from agent.updater.baseline import Baseline
 from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
 from agent.updater.repair import Repair
 from agent.updater.steps import CanaryResult, Rooms, Step, Work
-from agent.updater.view import view
+from agent.updater.view import symptom, view
 from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
 from littoral.wire.messages import Ending, ModelState, Want
 
 JUDGED = ("committed", "rolled-back", "failed", "refused")  # endings that somebody may want to know the reason of
-ENOUGH_ANSWERS = 50  # before the baseline's longest run of equal answers says something about the scene
 WATCH_AGAIN_S = 60.0  # after a release could not be read
 SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
 SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
@@ -64,7 +65,7 @@ class ModelUpdate:
         self._watch_after = 0.0
         self._backoff = Backoff()
         self._repair = Repair()
-        self._longest_run = 0
+        self._baseline = Baseline()
         self._pending: tuple[SlotRecord, list[Milestone]] | None = None
         again = machine.resume(self.record, moment)
         if again != self.record:
@@ -80,16 +81,9 @@ class ModelUpdate:
         return self.record.update is not None and self.record.update.local
 
     @property
-    def warning(self) -> str:
-        """What is wrong with this model on this device, "" when nothing is."""
-        serving, serves = self._rooms.voucher.serving.get(self.model), self.record.serves
-        settled = self.record.stage == "committed" and self.state not in (State.COMMIT, State.ROLLBACK)
-        if self.problem or serving is None or serves is None or not settled or serving.bundle == serves.bundle:
-            return self.problem
-        instead = f"release {serving.release} answers" if serving.release else "nothing answers"
-        return (
-            f"release {serves.release} of {self.model} is committed and cannot be served, {instead}: {serving.reason}"
-        )
+    def symptom(self) -> Symptom | None:
+        """What is wrong with this model on this device, None when nothing is."""
+        return symptom(self.record, self._rooms.voucher.serving.get(self.model), self.problem)
 
     def want(self, want: Want | None, generation: int, local: bool = False) -> None:
         """What is wanted of this model; None removes it. local: by a person at this device."""
@@ -121,8 +115,8 @@ class ModelUpdate:
         """Something the runtime said of this model, or of all."""
         if isinstance(message, control.Counters) and message.stage == "committed":
             serves = self.record.serves
-            if serves is not None and serves.bundle == message.bundle and message.answers >= ENOUGH_ANSWERS:
-                self._longest_run = max(self._longest_run, message.longest_run_inputs)
+            if serves is not None and serves.bundle == message.bundle:
+                self._baseline.notice(message)
         if isinstance(message, control.Died):
             text = f"the worker of release {message.release} ended with signal {message.signal}"
             if message.model == self.model:
@@ -139,6 +133,17 @@ class ModelUpdate:
         watching = self._watch or self._step
         if watching is not None and result.model == self.model:
             watching.canary(result, now)
+
+    @property
+    def watching(self) -> bool:
+        """Whether a release of it is being judged."""
+        return self._watch is not None or self.state is State.PROBATION
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
+        watching = self._watch or self._step
+        if watching is not None:
+            watching.device(troubled, now)
 
     def arrived(self, name: str, data: bytes | None, now: float) -> None:
         if self._step is not None:
@@ -191,9 +196,15 @@ class ModelUpdate:
                 self._rests = f"release {want.release} is tried again in {left_s:.0f} s"
             elif self._repair.finds_spoiled(self._rooms.config.state, serves):
                 self._begin_repair(now, at)
+            elif (why := self._unfit()) and not want.urgent:
+                self._rests = why
             else:
                 loads = self._rooms.config.updates.trial_loads
                 self._begin_with(want, f"release {want.release} is wanted", at, loads, self._local)
+
+    def _unfit(self) -> str:
+        """Why nothing is begun on this device now. Where the disk is short, planning makes room."""
+        return next((each.text for each in self._rooms.unfit() if each.code != "disk-low"), "")
 
     def _begin_repair(self, now: float, at: int) -> None:
         serves = self.record.serves
@@ -362,7 +373,7 @@ class ModelUpdate:
     def _end_step(self, result: Result, now: float, at: int) -> None:
         before = self._with_spent(self.record)
         if self.state is State.READY and result.outcome is Outcome.DONE:
-            result = self._switch()
+            result = self._switch(result)
         after = machine.advance(before, result, Moment(at, self._boot))
         ended = after.last if after.last != before.last else None
         if ended is not None:
@@ -375,13 +386,12 @@ class ModelUpdate:
         if self.record.update is not None and self._pending is None:
             self._open_step(self.record.update, now, at)  # at once: what the runtime says next may concern it
 
-    def _switch(self) -> Result:
+    def _switch(self, ready: Result) -> Result:
         """The end of READY. A trial has something whole to go back to, where that can be had."""
         if self._repair.finds_spoiled(self._rooms.config.state, self.record.serves):
             text = "the files of the release that it would go back to are spoiled, and come first"
             return Result(Outcome.SUPERSEDED, BundleError.code, text)
-        longest, self._longest_run = self._longest_run, 0
-        return Result(Outcome.DONE, learned={"baseline_constant": longest})
+        return replace(ready, learned={**ready.learned, **self._baseline.take()})
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

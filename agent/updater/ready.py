@@ -1,4 +1,6 @@
-"""The step before the switch: waits for the maintenance window, for apps that hold a lease, and for its turn.
+"""The step before the switch: waits for the maintenance window, for apps that hold a lease, for its turn, and for a
+device that is fit; then for the health checks of the device's owner, so that the release is not blamed for what was bad
+before.
 
 All of it is decided on the device, with or without a network. The wall clock decides only whether a window is open.
 """
@@ -6,19 +8,22 @@ All of it is decided on the device, with or without a network. The wall clock de
 import time
 
 from agent import control
-from agent.slots import SlotRecord
+from agent.slots import MAX_CHECKS_BAD, SlotRecord
 from agent.updater import staging
 from agent.updater.clock import BUILT_AT
 from agent.updater.comparison import Shadow
 from agent.updater.machine import Outcome, Result
-from agent.updater.steps import DAY_S, Rooms, Step, Work
+from agent.updater.steps import DAY_S, CheckRounds, Rooms, Step, Work
 from littoral import windows
+
+URGENT_CHECKS_S = 30.0  # what is urgent waits no longer for a round of checks: time for one of them to hang
+EXTERNAL = "external"
 
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, and how long leases are waited for has a limit of its own. The time for which a rollout has it answer
-    beside its baseline comes on top.
+    far apart, a summer long, a bad check is for its owner to mend, and how long leases are waited for has a limit of its
+    own. The time for which a rollout has it answer beside its baseline comes on top.
 
     Raises WindowError for a wish whose window is none.
     """
@@ -34,25 +39,40 @@ class ReadyStep(Step):
         self._leased_since: float | None = None
         self._shadowed_s, self._counted_at = float(self.update.spent_s.get(self.update.state, 0)), now
         self._shadow = self._beside(now) if self.update.shadow_s else None
+        self._checks: CheckRounds | None = None
+        self._checks_since = now
+        self._bad: dict[str, str] | None = None  # required checks, and what they said; None: not known yet
 
     def poll(self, now: float) -> Result | None:
         if self._shadow is not None and (bad := self._shadow.poll(now)) is not None:
             return bad
-        self.detail = self.waits_for() or self._shadowed(now) or self._turn() or self._leases(now)
+        unfit = self.unfit()
+        self.code = unfit.code if unfit else ""
+        self.detail = self._away() or self._shadowed(now) or self._turn() or self._leases(now)
         if self.detail:
+            self._stop_checks()
+            return None
+        if self._asks_checks(now):
             return None
         if self._leased_since is not None and self._held:
             hold_s = self.rooms.config.updates.lease_hold_s
             text = f"apps held leases for over {hold_s:.0f} s; it is switched to all the same"
             self.rooms.tell("lease-overrun", self.record.model, self.update.release, text, {"held": self._held})
-        return Result(Outcome.DONE)
+        return Result(Outcome.DONE, learned={"checks_bad": self._checks_bad()})
 
     def notice(self, message: control.Message, now: float) -> None:
         if self._shadow is not None:
             self._shadow.notice(message, now)
 
+    def close(self) -> None:
+        self._stop_checks()
+
     def waits_for(self) -> str:
-        return super().waits_for() or self._window_closed()
+        return self._away() or self._hindered()
+
+    def _away(self) -> str:
+        unfit = self.unfit()
+        return super().waits_for() or (unfit.text if unfit else "") or self._window_closed()
 
     def _beside(self, now: float) -> Shadow | None:
         """The comparison with what is served, for as long as the rollout asks; a first release has none."""
@@ -103,3 +123,37 @@ class ReadyStep(Step):
             return ""
         held = "a lease is held" if self._held == 1 else f"{self._held} leases are held"
         return f"{held}; that is waited for {hold_s:.0f} s at most"
+
+    # --- the owner's checks ---------------------------------------------------------------------------------------
+
+    def _asks_checks(self, now: float) -> bool:
+        """Whether it waits for the checks: to say something, or to be good."""
+        if self._checks is None:
+            self._checks_since = now
+            self._checks = self.rooms.checks.watch(self.record.model, self.update.release, "ready")
+        for results in self._checks.take():
+            self._bad = {each.name: each.text for each in results if each.required and each.state == "bad"}
+        if self._bad is None:
+            self.detail = "the health checks of this device are asked"
+            return not (self.update.urgent and now - self._checks_since >= URGENT_CHECKS_S)
+        self.detail = self._hindered()
+        self.code = EXTERNAL if self.detail else ""
+        return bool(self.detail)
+
+    def _hindered(self) -> str:
+        """A required check that is bad already. Nothing waits for it that may be what mends it."""
+        if not self._bad or self.update.urgent or self.record.serves is None:
+            return ""
+        name, text = next(iter(self._bad.items()))
+        others = f" (and {len(self._bad) - 1} more)" if len(self._bad) > 1 else ""
+        return f"the required check {name} is bad already: {text}{others}"
+
+    def _checks_bad(self) -> str:
+        """As the slot keeps it."""
+        names = "*" if self._bad is None else " ".join(self._bad)
+        return names if len(names) <= MAX_CHECKS_BAD else "*"
+
+    def _stop_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.end()
+            self._checks = self._bad = None

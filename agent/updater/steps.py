@@ -3,14 +3,15 @@
 A step does its part bit by bit and ends with a Result. None blocks, and none knows what comes after it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent import control
+from agent.alarms import Symptom
 from agent.config import Config
-from agent.slots import SlotRecord
+from agent.slots import Slot, SlotRecord
 from agent.source import Source
 from agent.updater.machine import Outcome, Result
 from agent.updater.planning import Planner
@@ -37,8 +38,11 @@ class Judge(Protocol):
     answers: int
 
     def counters(self, counters: control.Counters, now_s: float) -> None: ...
+    def noted(self, notes: tuple[str, ...]) -> None: ...
     def died(self, died: control.Died, now_s: float) -> None: ...
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None: ...
+    def device(self, troubled: bool, now_s: float) -> None: ...
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None: ...
     def verdict(self, now_s: float) -> Verdict | None: ...
     def healthy(self, now_s: float) -> bool: ...
 
@@ -78,6 +82,35 @@ class CanaryResult(Protocol):
     def text(self) -> str: ...
 
 
+class CheckResult(Protocol):
+    """What one health check of the device's owner said. state: good, bad, unknown."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class CheckRounds(Protocol):
+    """What the checks say of one release, round by round, until end()."""
+
+    def take(self) -> Sequence[Sequence[CheckResult]]:
+        """Whole rounds since this was last asked."""
+        ...
+
+    def end(self) -> None: ...
+
+
+class Checks(Protocol):
+    """Asks all health checks of the device's owner about a release, again and again. stage: ready, trial, committed."""
+
+    def watch(self, model: str, release: int, stage: str) -> CheckRounds: ...
+
+
 @dataclass(slots=True)
 class Rooms:
     """What an update needs from the rest of the agent.
@@ -86,7 +119,8 @@ class Rooms:
     safe mode. tell(kind, model, release, text, facts) reports a milestone. make_room(model, wanted, fits) removes what
     can be spared from a full disk until `fits()` (eviction.py). folder: where an update comes from that somebody at
     this device wished for. weigh(measured, manifest, policy): what a comparison of a release with its baseline means.
-    shadows: whether the device has time for comparisons beside what it serves.
+    shadows: whether anything may run now beside what apps ask for; unfit: why no release may be tried now, as the
+    device is in trouble. judge: of the release with this manifest in this slot.
     """
 
     config: Config
@@ -96,7 +130,8 @@ class Rooms:
     folder: Source
     voucher: Voucher
     canary: Canary
-    judge: Callable[[Manifest, int], Judge]
+    checks: Checks
+    judge: Callable[[Manifest, Slot], Judge]
     online: Callable[[], bool]
     known_time: Callable[[], int]
     wall: Callable[[], float]
@@ -106,6 +141,7 @@ class Rooms:
     weigh: Callable[[dict[str, Any], Manifest, str], Weighed]
     shadows: Callable[[], bool] = lambda: True
     make_room: Callable[[str, Manifest, Callable[[], bool]], None] = lambda model, wanted, fits: None
+    unfit: Callable[[], tuple[Symptom, ...]] = tuple
 
     def at_the_folder(self) -> "Rooms":
         """The same for an update out of the folder: there is no network to wait for."""
@@ -152,6 +188,10 @@ class Step:
             return "waiting for the network"
         return ""
 
+    def unfit(self) -> Symptom | None:
+        """Why the device is not fit to try a release now. What is urgent is tried all the same."""
+        return None if self.update.urgent else next(iter(self.rooms.unfit()), None)
+
     def expired(self) -> Result:
         """How it ends at its deadline."""
         return Result(Outcome.EXPIRED, "deadline", f"{self.update.state} took over {self.deadline_s:.0f} s")
@@ -161,6 +201,9 @@ class Step:
 
     def canary(self, result: CanaryResult, now: float) -> None:
         """The canary asked this model."""
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
 
     def arrived(self, name: str, data: bytes | None, now: float) -> None:
         """The source delivered `name`."""

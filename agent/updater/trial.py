@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent import control
+from agent.alarms import Symptom
 from agent.slots import SlotRecord
 from agent.updater import staging
 from agent.updater.comparison import Comparison, Shadow
@@ -12,6 +13,7 @@ from agent.updater.steps import CanaryResult, Rooms, Step, Work
 from agent.updater.watch import PROVEN, Watch
 
 APPLY_TIMEOUT_S = 120.0
+HUNG = "hung"
 MEASURED = ("memory_bytes", "threads", "interpreters", "cpus")  # by the self-test, for the slot
 
 
@@ -37,11 +39,20 @@ class SelfTestStep(Step):
             return self._compared(self._passed, now)
         if self._answer is not None:
             return self._weigh(self._answer, now)
-        self.detail = self.waits_for()
-        if voucher.connected and self._asked_on != voucher.connections:
+        unfit = self._unfit_to_ask()
+        self.detail, self.code = self.waits_for(), unfit.code if unfit else ""
+        if voucher.connected and self._asked_on != voucher.connections and not unfit:
             self._asked_on = voucher.connections
             voucher.send(control.Try(self._id, self.record.model, self.update.bundle))
         return None
+
+    def waits_for(self) -> str:
+        unfit = self._unfit_to_ask()
+        return super().waits_for() or (unfit.text if unfit else "")
+
+    def _unfit_to_ask(self) -> Symptom | None:
+        """What runs already is waited for."""
+        return None if self._asked_on == self.rooms.voucher.connections else self.unfit()
 
     def notice(self, message: control.Message, now: float) -> None:
         if isinstance(message, control.Tried) and message.id == self._id and message.bundle == self.update.bundle:
@@ -51,7 +62,8 @@ class SelfTestStep(Step):
 
     def _weigh(self, tried: control.Tried, now: float) -> Result | None:
         if tried.code:
-            outcome = Outcome.BAD if tried.proven else Outcome.REFUSED
+            slow = tried.code == HUNG and not self.rooms.shadows()  # on a device in trouble time proves nothing
+            outcome = Outcome.BAD if tried.proven and not slow else Outcome.REFUSED
             return Result(outcome, tried.code, tried.reason, facts=dict(tried.facts))
         text = f"self-test passed: {tried.facts.get('invoke_p50_us', 0)} us, {tried.facts.get('memory_bytes', 0)} bytes"
         if tried.reason:
@@ -153,6 +165,9 @@ class ProbationStep(Step):
 
     def canary(self, result: CanaryResult, now: float) -> None:
         self._watch.canary(result, now)
+
+    def device(self, troubled: bool, now: float) -> None:
+        self._watch.device(troubled, now)
 
     def remember(self) -> dict[str, Any]:
         return self._watch.news()

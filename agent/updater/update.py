@@ -80,6 +80,16 @@ class Updates:
         for update in self.models.values():
             update.notice(message, now)
 
+    @property
+    def watching(self) -> bool:
+        """Whether any release is being judged."""
+        return any(update.watching for update in self.models.values())
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now: then it may be why answers are late."""
+        for update in self.models.values():
+            update.device(troubled, now)
+
     def close(self) -> None:
         for update in self.models.values():
             update.close()

@@ -28,12 +28,15 @@ class Watch:
         self._rooms = rooms
         self._model = model
         self._slot = slot
-        self._judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot.baseline_constant)
+        self._judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot)
         self._healthy_s = float(slot.healthy_s)
         self._remembered = (slot.healthy_s, slot.answers)
         self._counted_at = now
         self._hard: Result | None = None
         self._asks = True
+        self._on_trial = not slot.evidence
+        self._excused = frozenset(slot.checks_bad.split())
+        self._checks = rooms.checks.watch(model, slot.release, "trial" if self._on_trial else "committed")
         golden = release_folder(rooms.config.state, slot.bundle) / "golden"
         rooms.canary.watch(model, slot.release, golden if fsio.exists(golden) else None)
 
@@ -72,6 +75,7 @@ class Watch:
         if self._rooms.voucher.connected and self._judge.healthy(now):
             self._healthy_s += now - self._counted_at
         self._counted_at = now
+        self._hear_checks(now)
         verdict = self._judge.verdict(now)
         if self._hard is None and verdict is not None:
             self._hard = Result(Outcome.BAD, verdict.code, verdict.reason, facts=dict(verdict.facts))
@@ -83,6 +87,8 @@ class Watch:
             return
         if isinstance(message, control.Counters):
             self._judge.counters(message, now)
+        elif isinstance(message, control.Reported):
+            self._judge.noted(message.notes)
         elif isinstance(message, control.Died) and not message.memory:
             self._judge.died(message, now)
         elif isinstance(message, control.Failed) and message.code in PROVEN:
@@ -91,6 +97,10 @@ class Watch:
     def canary(self, result: CanaryResult, now: float) -> None:
         self.canary_ok = result.ok
         self._judge.canary(result.ok, result.code, result.text, now)
+
+    def device(self, troubled: bool, now: float) -> None:
+        """Whether the device is in trouble now."""
+        self._judge.device(troubled, now)
 
     def news(self) -> dict[str, int]:
         """Fields of Slot worth a durable write now; mostly none. All in all a bounded number of writes."""
@@ -105,7 +115,17 @@ class Watch:
         return self.facts()
 
     def stop_asking(self) -> None:
-        """No canaries any more: at its end, or as from now on only what apps ask counts."""
+        """No canaries and no checks any more: at its end, or as from now on only what apps ask counts."""
         if self._asks:
             self._rooms.canary.unwatch(self._model)
+            self._checks.end()
         self._asks = False
+
+    def _hear_checks(self, now: float) -> None:
+        """What the owner's checks say. They decide nothing where they were bad before this release answered, nor after
+        its commit: what goes wrong on a device days later is mostly something else.
+        """
+        for result in [result for results in self._checks.take() for result in results]:
+            if result.state != "unknown":
+                decides = result.required and self._on_trial and not {result.name, "*"} & self._excused
+                self._judge.external(result.name, decides, result.state == "bad", result.text, now)

@@ -21,8 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HELLO = 1, WELCOME, INFER, ANSWER, ERROR, EVENT, INFO = 9, SHARE = 11, DETECT, RESULT };
+enum { HELLO = 1, WELCOME, INFER, ANSWER, ERROR, EVENT, INFO = 9, REPORT, SHARE, DETECT, RESULT };
 enum { HEADER = 16, INFER_HEAD = 32, INFER_PLACE = 16, ANSWER_HEAD = 24, DETECT_HEAD = 72, RESULT_HEAD = 56 };
+enum { REPORT_HEAD = 24 };
 enum {
     MAX_BODY = 64 << 20,  /* of an answer */
     MAX_JSON = 1 << 20,   /* of any other frame: room for tens of thousands of labels */
@@ -59,8 +60,10 @@ typedef struct {
     size_t size;
     const lt_share *share; /* that holds data, or NULL */
     lt_picture picture;
-    char *options; /* of DETECT, JSON; owned */
+    char *options; /* of DETECT, JSON; the note of REPORT; owned */
     size_t options_size;
+    uint64_t answer, release; /* of REPORT: what it is about */
+    int good;
 } request_t;
 
 struct lt_client {
@@ -671,6 +674,8 @@ static char *make_options(const lt_wishes *wishes, size_t *size) {
 
 static size_t body_size(const request_t *request) {
     size_t inside = request->share ? 0 : request->size;
+    if (request->kind == REPORT)
+        return REPORT_HEAD + request->options_size;
     if (request->kind == DETECT)
         return DETECT_HEAD + request->options_size + inside;
     return INFER_HEAD + (request->share ? INFER_PLACE : inside);
@@ -690,6 +695,13 @@ static void make_head(lt_client *client, const request_t *request) {
         put(at + 32, number, 4);
         put(at + 40, offset, 8);
         client->head_size = HEADER + INFER_HEAD + (request->share ? INFER_PLACE : 0);
+        return;
+    }
+    if (request->kind == REPORT) {
+        put(at, request->answer, 8);
+        put(at + 8, request->release, 8);
+        put(at + 16, request->good != 0, 1);
+        client->head_size = HEADER + REPORT_HEAD;
         return;
     }
     const lt_picture *picture = &request->picture;
@@ -933,12 +945,19 @@ static int take_error(lt_client *client, uint64_t id, span_t said, lt_answer *an
     return FAILED;
 }
 
-static int take_info_frame(lt_client *client, uint64_t id, const unsigned char *body, size_t size, lt_error *error) {
-    span_t info;
+static int take_info_frame(lt_client *client, uint64_t id, const unsigned char *body, size_t size, lt_answer *answer,
+                           lt_error *error) {
+    span_t info, counted;
     uint64_t number;
     lt_share *share = client->asked;
     if (client->leases && client->state == GREETING && id == 0 && read_object(body, size, &info))
         return open_now(client);
+    if (client->sent && oldest(client)->kind == REPORT && oldest(client)->id == id && read_object(body, size, &info)) {
+        counted = member(info, "counted");
+        *answer = (lt_answer){.id = id, .kind = LT_REPORTED, .data = body, .count = is(counted, 't') ? 1 : 0};
+        forget_oldest(client);
+        return ANSWERED;
+    }
     if (!share || id != client->asked_id || !read_object(body, size, &info))
         return strange(error, "an INFO about nothing that was asked");
     client->asked = NULL;
@@ -1010,7 +1029,7 @@ static int take_frame(lt_client *client, const unsigned char *frame, size_t size
     case EVENT:
         return take_event(client, body, size, error);
     case INFO:
-        return take_info_frame(client, id, body, size, error);
+        return take_info_frame(client, id, body, size, answer, error);
     case ERROR:
         if (read_object(body, size, &said) && is(member(said, "code"), '"') && is(member(said, "cause"), '"'))
             return take_error(client, id, said, answer, error);
@@ -1189,7 +1208,7 @@ static int find_share(lt_client *client, request_t *request, lt_error *error) {
 /* Takes a request into the ring, whose options become the ring's, and sends what can be sent. */
 static int submit(lt_client *client, request_t request, uint64_t *id, lt_error *error) {
     int got = 0;
-    if (client->subscribes || client->leases)
+    if (client->leases || (client->subscribes && request.kind != REPORT))
         got = fail(error, "unsupported", "open another client", "a subscriber or a lease cannot ask");
     else if (client->count == LT_IN_FLIGHT)
         got = fail(error, "busy", "take answers by lt_poll", "%d requests are in flight", LT_IN_FLIGHT);
@@ -1234,6 +1253,24 @@ int lt_poll(lt_client *client, int timeout_ms, lt_answer *answer, lt_error *erro
     return got;
 }
 
+int lt_submit_report(lt_client *client, const lt_answer *answer, int good, const char *note, uint64_t *id,
+                     lt_error *error) {
+    lt_error unwanted;
+    request_t request = {.kind = REPORT, .answer = answer->id, .release = answer->release, .good = good};
+    error = error ? error : &unwanted;
+    request.options_size = note ? strlen(note) : 0;
+    if (request.options_size > LT_NOTE_BYTES)
+        return fail(error, "bad-report", "", "a note of %zu bytes, the limit is %d", request.options_size,
+                    LT_NOTE_BYTES);
+    if (request.options_size && !(request.options = malloc(request.options_size))) {
+        no_memory(error);
+        return FAILED;
+    }
+    if (request.options)
+        memcpy(request.options, note, request.options_size);
+    return submit(client, request, id, error);
+}
+
 /* Waits for the one answer in flight. */
 static int finish(lt_client *client, lt_answer *answer, lt_error *error) {
     lt_error unwanted;
@@ -1265,6 +1302,18 @@ int lt_detect(lt_client *client, const lt_picture *picture, const lt_wishes *wis
     if (!idle(client, error) || lt_submit_detect(client, picture, wishes, &id, error))
         return FAILED;
     return finish(client, answer, error);
+}
+
+int lt_report(lt_client *client, const lt_answer *answer, int good, const char *note, lt_error *error) {
+    lt_error unwanted;
+    lt_answer told;
+    uint64_t id;
+    error = error ? error : &unwanted;
+    if (client->subscribes)
+        return fail(error, "unsupported", "call lt_submit_report", "a subscriber does not wait for one report");
+    if (!idle(client, error) || lt_submit_report(client, answer, good, note, &id, error))
+        return FAILED;
+    return finish(client, &told, error);
 }
 
 /* --- shared memory --- */

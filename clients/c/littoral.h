@@ -18,6 +18,7 @@ extern "C" {
 #endif
 
 enum { LT_IN_FLIGHT = 64 }; /* requests of one client that wait for their answers */
+enum { LT_NOTE_BYTES = 200 }; /* of a report */
 
 /* One of the codes of docs/errors.md, what happened, and what to do about it (may be empty). */
 typedef struct {
@@ -33,7 +34,8 @@ typedef struct {
     const char *client;    /* who asks, for the operator */
     const char *signature; /* which of the model's signatures to run; NULL: its first */
     int latest;            /* of requests that wait, keep only the newest; the others fail as "replaced" */
-    int subscribe;         /* see what the model answers to others; lt_poll gives it, and nothing can be asked */
+    int subscribe;         /* see what the model answers to others; lt_poll gives it, and nothing can be asked; reports can
+                              be submitted */
     int lease;             /* no update of the model begins to answer, but an urgent one, while the client is open */
     int timeout_ms;        /* the longest a call waits; 0: 30,000 */
     uint64_t deadline_us;  /* the longest a request may wait in the runtime, else it fails as "deadline"; 0: for ever */
@@ -49,7 +51,8 @@ typedef enum {
     LT_POSES = 3,
     LT_MASK = 4,
     LT_EMBEDDING = 5,
-    LT_RAW = 6 /* all output tensors one after the other, as every answer to lt_infer */
+    LT_RAW = 6, /* all output tensors one after the other, as every answer to lt_infer */
+    LT_REPORTED = 7 /* what came of lt_submit_report: count 1, or 0 where the report counts for nobody */
 } lt_kind;
 
 /* real value = scale * (stored value - zero_point); scale 0: not quantized. */
@@ -80,7 +83,7 @@ typedef struct {
 } lt_info;
 
 /* `data` is aligned to 8 bytes and holds `count` items of `item_bytes`; little-endian, as the runtime sent it. It stays
- * until the next call but lt_submit, lt_submit_detect, lt_share_slot and the readers below. */
+ * until the next call but lt_submit, lt_submit_detect, lt_submit_report, lt_share_slot and the readers below. */
 typedef struct {
     uint64_t id; /* of the request; for a subscriber it counts the model's answers */
     uint64_t release;
@@ -150,6 +153,19 @@ int lt_detect(lt_client *client, const lt_picture *picture, const lt_wishes *wis
  * until lt_poll gave the answer (or the error) of this id. Answers come in the order of requests. */
 int lt_submit(lt_client *client, const void *data, size_t size, uint64_t *id, lt_error *error);
 int lt_submit_detect(lt_client *client, const lt_picture *picture, const lt_wishes *wishes, uint64_t *id,
+                     lt_error *error);
+
+/* Says whether an answer that this client got was good (1) or bad (0). The device weighs that while it judges the
+ * release. `note`: why, at most LT_NOTE_BYTES of UTF-8, or NULL; notes on bad answers are for the operator. The answer is
+ * known by its id and release; its data is not looked at.
+ *
+ * A report that comes after another release began to answer counts for nobody. The answer of another client, or one from
+ * before the connection was lost, is "unknown-answer"; more than 100 reports a second are "busy".
+ *
+ * lt_report waits, and nothing may be in flight, as for lt_infer; a subscriber submits. lt_submit_report takes its turn
+ * among what is in flight, and lt_poll gives an answer of kind LT_REPORTED, or the error, with its id. */
+int lt_report(lt_client *client, const lt_answer *answer, int good, const char *note, lt_error *error);
+int lt_submit_report(lt_client *client, const lt_answer *answer, int good, const char *note, uint64_t *id,
                      lt_error *error);
 
 /* Waits up to timeout_ms (0: not at all) and gives 1: an answer; 0: none yet; -1: the request answer->id failed, or,

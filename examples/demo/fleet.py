@@ -46,6 +46,12 @@ metrics_s = 5
 """
 """Added to each agent.toml: small chunks and a slow link, so that a transfer can be watched, and a short probation."""
 
+WITHOUT_RING = """
+[rehearsal]
+ring = false
+"""
+"""Added for the last device: it keeps no inputs, so no release is compared there before it answers."""
+
 CARD = """
 [[input]]
 kind = "image"
@@ -76,6 +82,11 @@ class Device:
     @property
     def socket(self) -> Path:
         return self.folder / "query.sock"
+
+    def kept(self) -> int:
+        """How many of the inputs it was asked are kept there."""
+        (entry,) = client.models(self.socket)
+        return int(entry["kept"])
 
     def stats(self) -> dict[str, Any]:
         """Counters of the worker that answers, from the runtime."""
@@ -160,7 +171,7 @@ class Fleet:
         self.terminal.command(["littoral-agent", "run", "--config", f"{names[0]}/agent.toml"])
         for name in names:
             with (self.folder / name / "agent.toml").open("a") as file:
-                file.write(settings)
+                file.write(settings + (WITHOUT_RING if name == names[-1] else ""))
             runtime, agent = (self._start_daemon(program, name) for program in ("runtime", "agent"))
             self.devices[name] = Device(name, self.folder / name, runtime, agent)
 

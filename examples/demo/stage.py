@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,17 @@ class Stage:
         fleet.command(*build, quote=quote)
         fleet.command("littoral-fleet", "publish", f"bundle-{release}", "--keys", "keys")
 
-    def roll_out(self, release: int, end: str, look: Callable[[Standings], None] = lambda standings: None) -> Standings:
-        """Offers a published release to all devices and watches until each stands at `end`."""
+    def roll_out(
+        self,
+        release: int,
+        end: str,
+        look: Callable[[Standings], None] = lambda standings: None,
+        other_ends: Mapping[str, str] | None = None,
+    ) -> Standings:
+        """Offers a published release to all devices and watches until each stands at `end`, or an end of its own."""
         self.fleet.command("littoral-fleet", "rollout", "start", MODEL, "--release", str(release), "--to", "all")
-        return follow(self.fleet, self.terminal, release, end, look)
+        ends = {**dict.fromkeys(self.fleet.devices, end), **(other_ends or {})}
+        return follow(self.fleet, self.terminal, release, ends, look)
 
     def manifest(self, release: int) -> dict[str, Any]:
         """bundle.json of a release."""
@@ -70,22 +77,25 @@ class Stage:
         model = (self.fleet.folder / f"{release}.tflite").read_bytes()
         return list(chunks.split(model, CHUNK_BYTES))
 
-    def undisturbed(self, before: dict[str, Any], *order: int) -> Service:
-        """What the app saw since `before`, in which the releases `order` were to answer.
+    def undisturbed(
+        self, before: dict[str, Any], *order: int, other_orders: Mapping[str, Sequence[int]] | None = None
+    ) -> Service:
+        """What the app saw since `before`, in which the releases `order` were to answer, on some devices others.
 
         Raises DemoError where one question was not answered as it should be.
         """
-        service = served(before, settled(self.fleet, order[-1]), order)
+        orders = {**dict.fromkeys(self.fleet.devices, order), **(other_orders or {})}
+        service = served(before, settled(self.fleet, order[-1]), orders)
         if not service.undisturbed:
             spans = {name: watch["spans"] for name, watch in self.fleet.camera().items()}
             raise DemoError(f"the camera app was disturbed: {service}; releases that answered: {spans}")
         self.terminal.proof(f"camera app: {service}")
         return service
 
-    def explained(self, release: int, outcome: str) -> dict[str, dict[str, Any]]:
-        """How the update to `release` ended on every device, as each explains it. Raises DemoError."""
+    def explained(self, release: int, outcome: str, *names: str) -> dict[str, dict[str, Any]]:
+        """How the update to `release` ended on these devices, or every one, as each explains it. Raises DemoError."""
         endings = {}
-        for name in self.fleet.devices:
+        for name in names or self.fleet.devices:
             explained = self.fleet.explain(name)
             last = explained["last"]
             if last is None or (last["release"], last["outcome"]) != (release, outcome):

@@ -20,6 +20,9 @@ from littoral.bundle import chunks
 KILL_FROM = 0.5
 """The share of a transfer from which on it is in its middle."""
 
+ENOUGH_KEPT = 24
+"""Inputs among which there are the 16 different scenes that a comparison needs."""
+
 ATTACHED_BYTES = 240_000
 """Behind the model of a release that shall take a while to come: the model hardly differs from the one before."""
 
@@ -71,8 +74,13 @@ def good_release(stage: Stage) -> str:
 
 
 def constant_release(stage: Stage) -> str:
-    """Release 3: bad in a way that only live traffic shows."""
+    """Release 3: bad in a way that only its answers show."""
     terminal, fleet = stage.terminal, stage.fleet
+    *comparing, watching = DEVICES
+    fleet.wait("enough inputs", lambda: all(fleet.devices[name].kept() >= ENOUGH_KEPT for name in comparing))
+    for name in comparing:
+        terminal.say(f"{name} keeps {fleet.devices[name].kept()} of the pictures that it was asked, in memory.")
+    terminal.say(f"{watching} was told to keep none (rehearsal.ring = false).")
     before = fleet.camera()
     stage.publish(3, damage.constant(stage.good), "2.0", quote=True)
     said: set[str] = set()
@@ -81,20 +89,24 @@ def constant_release(stage: Stage) -> str:
         for watch in fleet.camera().values():
             said.update(f"{label} {score} %" for label, score, release in watch["seen"].values() if release == 3)
 
-    stage.roll_out(3, "rolled-back", listen)
+    stage.roll_out(3, "failed", listen, {watching: "rolled-back"})
     must(len(said) == 1, f"release 3 gave one answer to every picture: {said}")
-    terminal.say(f"On trial it called every picture: {said.pop()}")
-    service = stage.undisturbed(before, 2, 3, 2)
-    for explained in stage.explained(3, "rolled-back").values():
+    service = stage.undisturbed(before, 2, other_orders={watching: (2, 3, 2)})
+    for name, explained in stage.explained(3, "failed", *comparing).items():
         last = explained["last"]
-        must(last["code"] == "constant", f"the reason is constant output: {last}")
-        must(any(b["bundle"] == last["bundle"] for b in explained["blocked"]), "it is blocklisted")
+        must(last["code"] == "constant", f"{name} found that it says the same to everything: {last}")
+        terminal.proof(f"{name}, before it answered anyone: {last['reason']}")
+    (explained,) = stage.explained(3, "rolled-back", watching).values()
+    last = explained["last"]
+    must(last["code"] == "constant", f"the reason is constant output: {last}")
+    must(any(b["bundle"] == last["bundle"] for b in explained["blocked"]), "it is blocklisted")
+    terminal.proof(f"{watching}, on trial, where it called every picture {said.pop()}: {last['reason']}")
     fleet.command("littoral-agent", "explain", MODEL, "--config", f"{DEVICES[0]}/agent.toml", quote=True)
     devices = stage.status(wanted=1)
     must(all(device["reason"] for device in devices), f"the server knows why: {devices}")
     fleet.command("littoral-fleet", "rollout", "status", MODEL, quote=True)
     terminal.proof(f"blocklisted on {len(devices)} devices; the server halted the rollout and says why")
-    return f"{devices[0]['reason']}; {service.by_release[3]} answers on trial, {service.dropped} dropped"
+    return f"found by rehearsal on {len(comparing)} devices, by probation on one; {service.dropped} dropped"
 
 
 def crashing_release(stage: Stage) -> str:

@@ -23,10 +23,10 @@ def follow(
     fleet: Fleet,
     terminal: Terminal,
     release: int,
-    end: str,
+    ends: Mapping[str, str],
     look: Callable[[Standings], None] = lambda standings: None,
 ) -> Standings:
-    """Shows a rollout until every device stands at `end`; how each stands then.
+    """Shows a rollout until every device stands at its end in `ends`; how each stands then.
 
     `look` is called with every new look at it. Raises DemoError where a device comes to another end, or to none.
     """
@@ -39,14 +39,14 @@ def follow(
         standings: Standings = {device["id"]: device for device in rollout["devices"]}
         panel.show([_row(standing) for standing in standings.values()])
         look(standings)
-        states = {standing["state"] for standing in standings.values()}
-        if states == {end} and len(standings) == len(fleet.devices):
+        states = {name: str(standing["state"]) for name, standing in standings.items()}
+        if states == ends:
             return standings
-        for standing in standings.values():
-            if standing["state"] in ENDS and standing["state"] != end:
-                raise DemoError(f"{standing['id']}: {standing['state']}, not {end}: {standing['reason']}")
+        for name, state in states.items():
+            if state in ENDS and state != ends[name]:
+                raise DemoError(f"{name}: {state}, not {ends[name]}: {standings[name]['reason']}")
         if time.monotonic() >= until:
-            raise DemoError(f"release {release} did not come to {end} within {LONGEST_S:.0f} s: {states}")
+            raise DemoError(f"release {release} did not come to {ends} within {LONGEST_S:.0f} s: {states}")
         fleet.check()
         time.sleep(POLL_S)
 
@@ -101,8 +101,8 @@ def settled(fleet: Fleet, release: int) -> dict[str, Any]:
     return fleet.wait(f"an answer by release {release} on every device", counts)
 
 
-def served(before: Mapping[str, Any], after: Mapping[str, Any], order: Sequence[int]) -> Service:
-    """What was counted from `before` to `after`, where each device was to answer by the releases `order`."""
+def served(before: Mapping[str, Any], after: Mapping[str, Any], orders: Mapping[str, Sequence[int]]) -> Service:
+    """What was counted from `before` to `after`, where each device was to answer by its releases in `orders`."""
     totals = {
         name: sum(after[device][name] - before[device][name] for device in after)
         for name in ("asked", "refused", "dropped", "reconnected")
@@ -112,7 +112,7 @@ def served(before: Mapping[str, Any], after: Mapping[str, Any], order: Sequence[
     for device in after:
         spans = _spans_since(before[device]["spans"], after[device]["spans"])
         slowest_us = max([slowest_us, *(span["slowest_us"] for span in spans)])
-        out_of_order += _astray(spans, order)
+        out_of_order += _astray(spans, orders[device])
         for span in spans:
             by_release[span["release"]] = by_release.get(span["release"], 0) + span["answers"]
     return Service(**totals, out_of_order=out_of_order, slowest_us=slowest_us, by_release=by_release)

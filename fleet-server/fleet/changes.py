@@ -16,7 +16,7 @@ class Changes:
         self._closed = False
 
     def announce(self, *nouns: str) -> None:
-        """These changed: devices, releases, rollouts, events, status."""
+        """These changed: devices, releases, rollouts, judgements, events, metrics, status."""
         with self._lock:
             for follower in self._followers:
                 follower.add(nouns)

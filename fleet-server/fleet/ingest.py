@@ -8,12 +8,12 @@ import logging
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from fleet.link import Arrival, Connected, Received
-from fleet.store import Report, Store
+from fleet.store import Judgement, Report, Store
 from littoral.errors import BadNameError
 from littoral.names import check_name
 from littoral.wire.messages import (
@@ -46,6 +46,7 @@ class Taken:
 @dataclass(slots=True)
 class _Batch:
     events: list[Report] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
     metrics: list[tuple[str, Metrics]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -71,6 +72,9 @@ def take(store: Store, arrivals: Sequence[Arrival], now: int) -> Taken:
     if batch.events:
         store.reports.add_events(batch.events)
         taken.changed.add("events")
+    if batch.judgements:
+        store.judgements.put(batch.judgements)
+        taken.changed.add("judgements")
     if batch.metrics:
         store.reports.add_metrics(batch.metrics, now)
         taken.changed.add("metrics")
@@ -103,7 +107,12 @@ def _check_tags_and_models(reported: Reported) -> None:
 
 
 def _take_event(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:
-    batch.events.append(Report(message.device, now, _sound(parse_event(message.payload))))
+    event = _sound(parse_event(message.payload))
+    if event.kind == "judged":  # its evidence is kept once for each model, not for each time
+        model = check_name(event.model, "model")
+        batch.judgements.append(Judgement(message.device, model, event.release, event.at, now, event.facts))
+        event = replace(event, facts={})
+    batch.events.append(Report(message.device, now, event))
 
 
 def _take_metrics(store: Store, message: Received, taken: Taken, batch: _Batch, now: int) -> None:

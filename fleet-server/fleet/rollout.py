@@ -5,6 +5,7 @@ follows; `standing_of` reads how far it came from what the device reports; `judg
 the model itself halts one. What was offered stays offered: nothing here takes a desired release back.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,6 +110,16 @@ class Standing:
     facts: dict[str, Any] = field(default_factory=dict)
     fetched_bytes: int = 0
     total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What `devices` of the `of` devices that found a fault of the release found. reason: in the words of most."""
+
+    code: str
+    reason: str
+    devices: int
+    of: int
 
 
 def check_selector(selector: str) -> str:
@@ -220,6 +231,16 @@ def _fell_back(state: ModelState, rollout: Rollout) -> str:
     if _concerns(state.last, rollout) and state.last.outcome == "committed":
         return f"it committed release {rollout.release} and serves {state.release or 'none'} now"
     return ""
+
+
+def commonest_fault(standings: Iterable[Standing]) -> Fault | None:
+    """What most devices that found a fault found; None where none did."""
+    faults = [standing for standing in standings if standing.outcome in FAULTS]
+    if not faults:
+        return None
+    [(code, devices)] = Counter(standing.code for standing in faults).most_common(1)
+    [(reason, _)] = Counter(standing.reason for standing in faults if standing.code == code).most_common(1)
+    return Fault(code, reason, devices, len(faults))
 
 
 def judge(state: RolloutState, outcomes: Collection[Outcome]) -> RolloutState:

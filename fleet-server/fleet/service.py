@@ -32,6 +32,7 @@ from littoral.errors import BadRequestError, NotFoundError
 from littoral.wire.messages import Event, encode_names
 
 MOST_EVENTS = 1_000  # in one answer
+MOST_JUDGEMENTS = 200
 LONGEST_TOKEN_LIFE_S = 90 * 86_400
 
 
@@ -143,8 +144,18 @@ class Service:
             **views.device_view(device, desired),
             "desired": views.desired_view(desired),
             "metrics": self.store.reports.newest_metrics(name),
+            "judgements": self.judgements_of(name),
             "events": [views.event_view(report) for report in self.store.reports.events(50, device=name)],
         }
+
+    def judgements_of(self, name: str) -> list[dict[str, Any]]:
+        """The last judgement of a device on each of its models. Raises NotFoundError."""
+        return [views.judgement_view(one) for one in self.store.judgements.of(self._device(name).id)]
+
+    def judgements(self, limit: int) -> list[dict[str, Any]]:
+        """The last judgement of each device on each model, the newest first."""
+        newest = self.store.judgements.newest(max(1, min(limit, MOST_JUDGEMENTS)))
+        return [views.judgement_view(one) for one in newest]
 
     # --- releases ---------------------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from fleet import exporting
-from fleet.rollout import Rollout, Standing
-from fleet.store import Device, Report, StoredDesired
+from fleet.rollout import Rollout, Standing, commonest_fault
+from fleet.store import Device, Judgement, Report, StoredDesired
 from fleet.store.releases import Release
 from littoral.bundle.manifest import Blob, Delta, Manifest
 from littoral.canonical import digest
@@ -25,7 +25,7 @@ def device_view(device: Device, desired: StoredDesired | None) -> dict[str, Any]
         "seen": device.seen,
         "generation": device.generation,
         "desired_generation": desired.generation if desired else 0,
-        "warnings": list(reported.warnings) if reported else [],
+        "warnings": [asdict(alarm) for alarm in reported.warnings] if reported else [],
         "models": {name: asdict(state) for name, state in reported.models.items()} if reported else {},
     }
 
@@ -71,6 +71,7 @@ def folder_view(
 
 
 def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[str, Any]:
+    fault = commonest_fault(standings.values())
     return {
         "id": rollout.id,
         "model": rollout.model,
@@ -84,6 +85,7 @@ def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[st
         "shadow_s": rollout.shadow_s,
         "state": rollout.state.value,
         "reason": rollout.reason,
+        "fault": fault and asdict(fault),
         "created": rollout.created,
         "ended": rollout.ended,
         "devices": [standing_view(device, standing) for device, standing in standings.items()],
@@ -93,6 +95,10 @@ def rollout_view(rollout: Rollout, standings: Mapping[str, Standing]) -> dict[st
 def standing_view(device: str, standing: Standing) -> dict[str, Any]:
     value = asdict(standing)
     return {"id": device, "state": value.pop("outcome").value, **value}
+
+
+def judgement_view(judgement: Judgement) -> dict[str, Any]:
+    return asdict(judgement)
 
 
 def event_view(report: Report) -> dict[str, Any]:

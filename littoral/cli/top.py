@@ -27,11 +27,13 @@ HEADS = {
     "subscribers": "SUBS",
     "errors": "ERRORS",
     "busy": "BUSY",
+    "votes": "VOTES",
+    "votes_bad": "BAD",
     "memory_bytes": "PSS",
 }
 ORDER = (
     *("model", "per_s", "p95_us", "memory_bytes", "why", "p50_us", "errors", "busy", "waiting", "release"),
-    *("queued_us", "stage", "subscribers"),
+    *("queued_us", "stage", "votes_bad", "votes", "subscribers"),
 )
 WORDS = ("model", "stage", "why")  # aligned at their beginning
 
@@ -42,7 +44,8 @@ def add(commands: Any, socket: argparse.ArgumentParser) -> None:
         parents=[socket],
         help="how much each model is asked, and how fast it answers",
         description="Prints a table of the models each second until Ctrl-C: answers a second, time in the engine and "
-        "in the queue, requests that wait, errors and refusals in that second, memory (PSS), and why it is loaded.",
+        "in the queue, requests that wait, errors, refusals and votes of apps (all, bad ones) in that second, memory "
+        "(PSS), and why it is loaded.",
     )
     parser.add_argument(
         "--interval", type=arguments.seconds, default=1.0, metavar="S", help="seconds between two tables (1)"
@@ -104,6 +107,8 @@ def _row(
         "subscribers": now.get("subscribers", 0),
         "errors": grown("errors"),
         "busy": grown("busy"),
+        "votes": grown("votes"),
+        "votes_bad": grown("votes_bad"),
         "memory_bytes": now.get("memory_bytes") or entry.get("memory_bytes") or 0,
     }
 

@@ -11,7 +11,8 @@ from littoral import errors
 from littoral.client.exchange import Exchange, Outcome
 from littoral.client.link import socket_path
 from littoral.client.pictures import Picture, picture_of
-from littoral.client.requests import DetectRequest, InferRequest, Request
+from littoral.client.reports import Receipt, Verdict, frame_of
+from littoral.client.requests import DetectRequest, InferRequest, ReportRequest, Request
 from littoral.client.results import Answer, Detection, Result
 from littoral.client.shares import Share, Slot
 from littoral.client.tensors import Inputs, encode
@@ -163,7 +164,7 @@ class Client:
             exchange.advance(time.monotonic() if known else until)
             if len(exchange.ended) == known and (known or time.monotonic() >= until):
                 break
-        ended = list(exchange.ended.items())
+        ended = [(id, outcome) for id, outcome in exchange.ended.items() if not isinstance(outcome, Receipt)]
         exchange.ended.clear()
         for _, outcome in ended:
             self._tell(outcome)
@@ -177,10 +178,35 @@ class Client:
                 raise KeyError(f"no request {id} waits")
             exchange.advance(math.inf)
         outcome = exchange.ended.pop(id)
+        assert not isinstance(outcome, Receipt), "its id is given to nobody"
         self._tell(outcome)
         if isinstance(outcome, errors.LittoralError):
             raise outcome
         return outcome
+
+    def report(self, answer: Result, verdict: Verdict, note: str = "", *, timeout_s: float | None = None) -> bool:
+        """Says whether an answer that this client got was "good" (True) or "bad" (False). The device weighs that while
+        it judges the release. note: why, in at most 200 bytes of UTF-8; those of bad answers are for the operator.
+
+        It waits until what was submitted before has ended. Returns whether it counts: not where another release answers
+        by now, or the answer came by a connection that is gone.
+
+        Raises ReportError before anything is sent, UnknownAnswerError for an answer of another client, DeadlineError,
+        UnreachableError; BusyError where there is no time left to say it again.
+        """
+        exchange, id = self._exchange, self._exchange.next_id()
+        exchange.submit(ReportRequest(id, frame_of(answer, verdict, note, id), self._deadline(timeout_s)))
+        try:
+            while id not in exchange.ended:
+                exchange.advance(math.inf)
+            outcome = exchange.ended[id]
+        finally:
+            exchange.forget(id)
+        if isinstance(outcome, errors.UnknownAnswerError) and exchange.connections > 1:
+            return False
+        if isinstance(outcome, errors.LittoralError):
+            raise outcome
+        return isinstance(outcome, Receipt) and outcome.counted
 
     def share(self, slot_bytes: int, slots: int = 1) -> Share:
         """Memory that the runtime sees too: write into its slots, and give a slot in place of bytes.

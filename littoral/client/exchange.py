@@ -10,6 +10,7 @@ import time
 
 from littoral import errors
 from littoral.client.link import RETRY_FIRST_S, RETRY_LAST_S, GoneError, Link, refusal
+from littoral.client.reports import Receipt
 from littoral.client.requests import InferRequest, Request, Served
 from littoral.client.results import Result
 from littoral.client.shares import Share
@@ -27,7 +28,7 @@ class Exchange:
 
     def __init__(self, path: str, hello: query.Hello, deadline: float) -> None:
         self.connections = 0
-        self.ended: dict[int, Outcome] = {}
+        self.ended: dict[int, Outcome | Receipt] = {}
         self._path = path
         self._hello = query.hello(hello)
         self._latest = hello.queue is query.Queue.LATEST
@@ -270,7 +271,7 @@ class Exchange:
             return
         self._end(request, error)
 
-    def _end(self, request: Request, outcome: Outcome) -> None:
+    def _end(self, request: Request, outcome: Outcome | Receipt) -> None:
         self.ended[request.id] = outcome
         if self._sent.pop(request.id, None) is None:
             self._unsent.remove(request)

@@ -5,6 +5,7 @@ from typing import Any
 
 from littoral import errors
 from littoral.client.pictures import Picture
+from littoral.client.reports import Receipt, receipt
 from littoral.client.results import Answer, Detection, read_answer, read_detection
 from littoral.client.shares import Slot
 from littoral.client.tensors import Inputs, encode, wants_arrays
@@ -89,7 +90,24 @@ class DetectRequest:
         return read_detection(frame, served.interface, served.digest)
 
 
-Request = InferRequest | DetectRequest
+@dataclass(slots=True, eq=False)
+class ReportRequest:
+    """An app's word on an answer, as the frame that says it."""
+
+    id: int
+    frame: bytes
+    deadline: float
+    not_before: float = 0.0
+
+    def parts(self, left_us: int) -> list[bytes | memoryview]:
+        return [self.frame]
+
+    def read(self, frame: query.Frame, served: Served) -> Receipt:
+        """Raises ProtocolError."""
+        return receipt(frame)
+
+
+Request = InferRequest | DetectRequest | ReportRequest
 
 
 def _place(data: object) -> query.Place | None:

@@ -17,7 +17,7 @@ class Answer:
 
     outputs: by tensor name, as bytes, or as numpy arrays where arrays were given; with quantize=True those of quantized
     outputs hold real values. data: all outputs as raw bytes. interface: the one they are to be read with. queued_us and
-    invoked_us: microseconds in the runtime's queue and in the engine.
+    invoked_us: microseconds in the runtime's queue and in the engine. id: by which `report` names it.
     """
 
     release: int
@@ -27,6 +27,7 @@ class Answer:
     interface: Interface
     data: bytes
     outputs: dict[str, Any]
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Detection:
 
     kind says which of classes, boxes, poses (the best first), mask, embedding and raw (all outputs as in Answer.data)
     is filled; NOTHING: a window that is not full yet. Times are microseconds: waiting, preparing the frame, in the
-    engine, decoding. interface: of the release that answered.
+    engine, decoding. interface: of the release that answered. id: by which `report` names it.
     """
 
     release: int
@@ -108,6 +109,7 @@ class Detection:
     mask: Mask | None = None
     embedding: tuple[float, ...] = ()
     raw: bytes = b""
+    id: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,7 +128,8 @@ def read_answer(frame: query.Frame, interface: Interface, *, arrays: bool = Fals
         raise errors.ProtocolError(f"{len(answer.data)} bytes of outputs, not {interface.output_bytes}")
     data = bytes(answer.data)
     outputs = decode(data, interface, arrays=arrays, real=real)
-    return Answer(answer.release, answer.stage, answer.queued_us, answer.invoked_us, interface, data, outputs)
+    times = answer.queued_us, answer.invoked_us
+    return Answer(answer.release, answer.stage, *times, interface, data, outputs, frame.id)
 
 
 def read_detection(frame: query.Frame, interface: Interface, digest: str) -> Detection:
@@ -150,6 +153,7 @@ def read_detection(frame: query.Frame, interface: Interface, digest: str) -> Det
         result.height,
         interface,
         result.kind,
+        id=frame.id,
         **filled,
     )
 

@@ -1,13 +1,15 @@
-"""Reads along what a model answers to others, without sending anything itself."""
+"""Reads along what a model answers to others, and asks nothing itself."""
 
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 
 from littoral import errors
-from littoral.client.link import RETRY_FIRST_S, RETRY_LAST_S, GoneError, Link, socket_path
+from littoral.client.link import RETRY_FIRST_S, RETRY_LAST_S, GoneError, Link, refusal, socket_path
+from littoral.client.reports import Verdict, frame_of, receipt
 from littoral.client.requests import Served
 from littoral.client.results import Result, read_answer, read_detection
 from littoral.wire import query
@@ -31,6 +33,8 @@ class Subscription:
         self._path = socket_path(socket)
         self._hello = query.hello(query.Hello(model, name, query.Mode.SUBSCRIBE))
         self._link: Link | None = None
+        self._kept: deque[Result] = deque()  # that came while a report was answered
+        self._reports = 0
         self._served = self._connect(time.monotonic() + timeout_s)
 
     @property
@@ -40,6 +44,8 @@ class Subscription:
 
     def next(self, timeout_s: float = math.inf) -> Result | None:
         """The next result; None where none came in time."""
+        if self._kept:
+            return self._kept.popleft()
         until = time.monotonic() + timeout_s
         while True:
             try:
@@ -56,6 +62,27 @@ class Subscription:
             except BaseException:
                 self.close()
                 raise
+
+    def report(self, result: Result, verdict: Verdict, note: str = "", *, timeout_s: float | None = None) -> bool:
+        """Says whether a result that this subscriber got was good; as Client.report."""
+        self._reports += 1
+        frame = frame_of(result, verdict, note, self._reports)
+        if self._link is None:
+            return False
+        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
+        try:
+            self._link.send([frame], deadline)
+            return receipt(self._answer(self._link, self._reports, deadline)).counted
+        except GoneError:
+            self.close()
+            return False
+        except errors.UnknownAnswerError:
+            if self.connections == 1:
+                raise
+            return False
+        except errors.DeadlineError:
+            self.close()  # half of it may have been sent
+            raise
 
     def close(self) -> None:
         if self._link is not None:
@@ -75,6 +102,21 @@ class Subscription:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self.close()
+
+    def _answer(self, link: Link, id: int, deadline: float) -> query.Frame:
+        """What a report is answered with; results that come before are kept. Raises what an ERROR says, DeadlineError,
+        GoneError.
+        """
+        while (frame := link.receive(deadline)) is not None:
+            if frame.kind is query.Kind.ERROR:
+                if frame.id == 0:
+                    self.close()
+                raise refusal(frame)
+            if frame.kind is query.Kind.INFO and frame.id == id:
+                return frame
+            if (result := self._take(frame)) is not None:
+                self._kept.append(result)
+        raise errors.DeadlineError(f"{self._path}: no answer in time")
 
     def _take(self, frame: query.Frame) -> Result | None:
         match frame.kind:

@@ -137,6 +137,20 @@ class PictureError(QueryError):
     default_remedy = "docs/protocol.md, DETECT, has the formats and their sizes."
 
 
+class ReportError(QueryError):
+    """A REPORT that cannot be read: its length, its verdict, or a note that is no UTF-8 or too long."""
+
+    code = "bad-report"
+    default_remedy = "Report good or bad, with a note of at most 200 bytes of UTF-8."
+
+
+class UnknownAnswerError(QueryError):
+    """A REPORT about an answer that this connection did not get."""
+
+    code = "unknown-answer"
+    default_remedy = "Report by the id and the release of an answer, on the connection that got it."
+
+
 class BusyError(QueryError):
     """The queue is full; nothing was run.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from littoral import errors
 from littoral.fake.model import LEASE_HOLD_S, MAX_SHARE_BYTES, MAX_SHARES, FakeModel
-from littoral.wire import query, vision
+from littoral.wire import query, report, vision
 
 if TYPE_CHECKING:
     from littoral.fake.server import FakeServer
@@ -35,6 +35,7 @@ class Connection:
         self._told: FakeModel | None = None
         self._lock = threading.Lock()  # of what is sent, and of what the client was told last
         self._skipped = 0
+        self._newest = 0  # the id of the newest answer
         self.thread = threading.Thread(target=self._run, name="fake connection", daemon=True)
 
     def close(self) -> None:
@@ -69,6 +70,7 @@ class Connection:
                 self._send(query.json_frame(query.Kind.EVENT, {"event": "dropped", "count": self._skipped}))
                 self._skipped = 0
             self._send(query.frame(kind, body, count))
+            self._newest = count
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -176,6 +178,7 @@ class Connection:
             frame_bytes = b"".join(parts)
             if kind is not query.Kind.INFO:  # before the client knows, so that it finds itself counted
                 self._server.gave(self._name, kind, frame_bytes[query.HEADER.size :])
+                self._newest = frame.id
             self._send(frame_bytes)
 
     def _result(
@@ -184,6 +187,8 @@ class Connection:
         """The kind and the parts of the answer. Raises what is to be answered instead."""
         if frame.kind is query.Kind.SHARE:
             return query.Kind.INFO, [query.json_frame(query.Kind.INFO, self._share(frame.json()), frame.id)]
+        if frame.kind is query.Kind.REPORT:
+            return query.Kind.INFO, [self._report(frame, model)]
         subscribes = self.hello is not None and self.hello.mode is query.Mode.SUBSCRIBE
         if subscribes or frame.kind not in (query.Kind.INFER, query.Kind.DETECT):
             raise errors.UnsupportedError(f"{frame.kind.name} is not served")
@@ -223,6 +228,14 @@ class Connection:
             ),
             id,
         )
+
+    def _report(self, frame: query.Frame, model: FakeModel) -> bytes:
+        told = report.parse_report(frame)
+        self._server.check_busy(self._name)
+        if told.release == model.release and not 0 < told.answer <= self._newest:
+            raise errors.UnknownAnswerError(f"this connection got no answer {told.answer}")
+        counted = self._server.heard(self._name, told)
+        return query.json_frame(query.Kind.INFO, {"counted": counted}, frame.id)
 
     def _share(self, body: dict[str, Any]) -> dict[str, int]:
         if "drop" in body:

@@ -12,8 +12,10 @@ from littoral import errors
 from littoral.fake.connection import Connection
 from littoral.fake.model import FakeModel
 from littoral.wire import query
+from littoral.wire.report import Report
 
 BUCKETS = 32
+MOST_NOTES = 3
 
 
 class FakeServer:
@@ -30,6 +32,7 @@ class FakeServer:
         self._connections: list[Connection] = []
         self._counts: dict[str, dict[str, Any]] = {}
         self._busy: list[float] = []
+        self._reports: dict[str, list[Report]] = {}
         self._paused = False
         self._listener: sockets.socket | None = None
         self._thread: threading.Thread | None = None
@@ -117,6 +120,11 @@ class FakeServer:
         with self._changed:
             return int(self._counters(name)["answers"])
 
+    def reports(self, name: str) -> list[Report]:
+        """What apps reported of this model's answers: `answer` (its id), `release`, `good`, `note`."""
+        with self._changed:
+            return list(self._reports.get(name, ()))
+
     # --- what its connections need ----------------------------------------------------------------------------
 
     def model(self, name: str) -> FakeModel:
@@ -160,6 +168,15 @@ class FakeServer:
         for reader in readers:
             reader.copy(kind, body, number)
 
+    def heard(self, name: str, report: Report) -> bool:
+        """Whether it counts: it is about the release now served. Here each report is a vote, whenever it comes."""
+        with self._changed:
+            self._reports.setdefault(name, []).append(report)
+            counts, counted = self._counters(name), report.release == self._models[name].release
+            counts["votes"] += counted
+            counts["votes_bad"] += counted and not report.good
+            return counted
+
     def info(self, kind: query.Kind) -> dict[str, Any]:
         """What LIST and STATS are answered with. Raises UnsupportedError."""
         with self._changed:
@@ -191,11 +208,14 @@ class FakeServer:
 
     def _counters(self, name: str) -> dict[str, Any]:
         model = self._models.get(name, FakeModel())
-        fresh = dict.fromkeys(("answers", "errors", "busy", "replaced", "expired", "queued_us", "invoked_us"), 0)
+        counted = ("answers", "errors", "busy", "replaced", "expired", "queued_us", "invoked_us", "votes", "votes_bad")
+        fresh = dict.fromkeys(counted, 0)
         counters = self._counts.setdefault(name, {**fresh, "histogram": [0] * BUCKETS})
         subscribers = sum(c.hello is not None and c.hello.mode is query.Mode.SUBSCRIBE for c in self._of(name))
         counters |= {"release": model.release, "stage": model.stage.name.lower(), "worker": os.getpid()}
+        bad = [each for each in self._reports.get(name, ()) if not each.good and each.release == model.release]
         counters |= {"bundle": "", "waiting": 0, "subscribers": subscribers, "memory_bytes": 0}
+        counters["notes"] = [each.note for each in bad if each.note][-MOST_NOTES:]
         return counters
 
     def _listen(self, listener: sockets.socket) -> None:

@@ -5,7 +5,8 @@ differently) and ignores fields it does not know, so that a newer end can say mo
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from littoral import canonical
@@ -18,6 +19,7 @@ MAX_SIGNATURE = 4_096  # hex digits; RSA with 8,192 bits has 2,048
 GATES = ("", "lineage", "strict", "advisory")
 MAX_SHADOW_S = 30 * 86_400
 MAX_REASON = 200  # characters quoted of what cannot be read: it goes into events
+SEVERITIES = ("critical", "warning", "notice")  # of an alarm, the worst first
 
 
 # --- desired state ----------------------------------------------------------------------------------------------
@@ -163,6 +165,26 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something about a device, not about a release, that is not as it should be. What is well has none.
+
+    code stays the same (docs/health.md lists them), severity is one of SEVERITIES; text says what was found here and
+    now, remedy what can be done.
+    """
+
+    code: str
+    title: str
+    severity: str
+    text: str = ""
+    remedy: str = ""
+
+
+def worst_first(alarms: Iterable[Alarm]) -> tuple[Alarm, ...]:
+    """The same alarms in the order in which people should read them."""
+    return tuple(sorted(alarms, key=lambda alarm: (SEVERITIES.index(alarm.severity), alarm.code, alarm.text)))
+
+
+@dataclass(frozen=True, slots=True)
 class Reported:
     """What a device is: a projection of what it has on disk."""
 
@@ -174,7 +196,7 @@ class Reported:
     generation: int
     tags: dict[str, str] = field(default_factory=dict)
     models: dict[str, ModelState] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Alarm, ...] = ()
 
     def encode(self) -> bytes:
         return canonical.encode(asdict(self))
@@ -185,10 +207,24 @@ def parse_reported(data: bytes) -> Reported:
     try:
         value = _object(data)
         value["models"] = {name: _model_state(state) for name, state in value.get("models", {}).items()}
-        value["warnings"] = tuple(value.get("warnings", ()))
+        value["warnings"] = _alarms(value.get("warnings", []))
         return Reported(**_known(Reported, value))
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"a reported state that cannot be read: {error!r}") from error
+
+
+def _alarms(value: Any) -> tuple[Alarm, ...]:
+    """The worst first. Agents before this version tell their warnings as texts; one of a severity that is not known
+    here is a warning.
+    """
+    if not isinstance(value, list):
+        raise TypeError("warnings are no list")
+    found = []
+    for item in value:
+        alarm = Alarm("other", "Warning", "warning", item) if isinstance(item, str) else Alarm(**_known(Alarm, item))
+        known = alarm.severity in SEVERITIES
+        found.append(alarm if known else replace(alarm, severity="warning"))
+    return worst_first(found)
 
 
 def _model_state(value: dict[str, Any]) -> ModelState:
@@ -248,6 +284,7 @@ EVENT_KINDS = (
     "activated",
     "lease-overrun",  # apps held leases for longer than a release waits; it is switched to
     "committed",
+    "judged",  # a verdict on a release; facts: the evidence
     "confirmed",  # the evidence of what is committed has become full
     "rolled-back",
     "failed",
@@ -258,7 +295,10 @@ EVENT_KINDS = (
     "judged",  # how an update ended, with the evidence
     "removed",
     "worker-died",
+    "renewed",  # the worker of a committed release answered no canary; another one takes its place
     "safe-mode",  # the agent started too often: it begins nothing
+    "alarm",  # something about the device is not as it should be
+    "alarm-ended",  # and is again
 )
 
 

@@ -1,8 +1,8 @@
 """The local query protocol, without I/O: frames in and out as bytes (docs/protocol.md describes every byte).
 
 A frame is a 16-byte little-endian header and a body: magic `Lt`, version, kind, body length, request id. INFER, ANSWER,
-DETECT and RESULT have a fixed head and raw bytes behind it; every other body is one JSON object. What DETECT and RESULT
-hold beside their heads is in littoral/wire/vision.py.
+DETECT, RESULT and REPORT have a fixed head and raw bytes behind it; every other body is one JSON object. DETECT and
+RESULT are in littoral/wire/vision.py, REPORT in littoral/wire/report.py.
 """
 
 import json
@@ -29,7 +29,7 @@ SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 with the closing zero
 
 
 class Kind(IntEnum):
-    """What a frame is. REPORT is answered UNSUPPORTED."""
+    """What a frame is."""
 
     HELLO = 1
     WELCOME = 2
@@ -89,6 +89,8 @@ ERROR_CODES: frozenset[str] = frozenset(
         errors.DeadlineError,
         errors.ShareError,
         errors.PictureError,
+        errors.ReportError,
+        errors.UnknownAnswerError,
         errors.InferenceError,
         errors.InternalError,
     )

@@ -2,11 +2,13 @@
 
 import fcntl
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from agent import cli, slots, status
+from agent import alarms, cli, slots, status
+from agent.health.device import Readings, Zone
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from littoral import client
 from littoral.client import info
@@ -109,12 +111,26 @@ def test_status_and_explain_say_what_only_the_agent_knows(
     config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = {"detail": "waiting for the network", "code": "", "left_s": None, "fetched_bytes": 3, "total_bytes": 9}
-    told = {"connected": True, "warnings": ["it is hot"], "models": {"cats": {**now, "watch": ""}}}
+    check = {"name": "lamp", "required": True, "state": "unknown", "text": "it is not executable"}
+    checks = {"cats": [check, {**check, "name": "page", "state": "good"}]}
+    hot = alarms.alarm(alarms.Symptom("hot", "it is at 81 degrees"))
+    device = {"level": "troubled", **asdict(Readings((Zone("cpu", 81_300),), available_bytes=5 << 20))}
+    told = {
+        "connected": True,
+        "warnings": [asdict(hot)],
+        "device": device,
+        "checks": checks,
+        "models": {"cats": {**now, "watch": ""}},
+    }
+    told = json.loads(json.dumps(told))
     monkeypatch.setattr(status, "ask", lambda state: told)
     assert cli.main(["status", "--config", config]) == 0
     text = capsys.readouterr().out
-    assert "warning: it is hot" in text
+    assert f"  warning: The device is hot (hot)\n    it is at 81 degrees\n    {hot.remedy}\n" in text
+    assert "  device: cpu 81 °C, 5 MB of memory available, requests are answered at a lower rate\n" in text
     assert "    waiting for the network\n    3 of 9 bytes are here\n" in text
+    assert "    the check lamp cannot tell: it is not executable\n" in text
+    assert "page" not in text
     assert cli.main(["explain", "cats", "--config", config]) == 0
     assert "  waiting for the network\n  3 of 9 bytes are here\n" in capsys.readouterr().out
     assert cli.main(["status", "--config", config, "--json"]) == 0

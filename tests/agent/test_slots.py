@@ -42,8 +42,8 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     facts = {f"a-number-of-name-{n}": 2**53 for n in range(16)}
     value = SlotRecord(
         "m" * 63,
-        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
-        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53),
+        a=Slot(2**53, "a" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53, 2**10, 2**10),
+        b=Slot(2**53, "b" * 64, "v" * 64, 2**53, "first", 64, 64, 2**64, 999, 2**40, 2**53, 2**53, 2**10, 2**10),
         active="a",
         stage="committed",
         floor=2**53,
@@ -57,6 +57,8 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
             interpreters=64,
             cpus=2**64,
             baseline_constant=2**53,
+            baseline_votes=2**10,
+            baseline_votes_bad=2**10,
             window="w" * slots.MAX_WINDOW,
             gate="advisory",
             shadow_s=10**7,

@@ -7,11 +7,14 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 
+from littoral.client import stats
 from littoral.wire import query
 from littoral.wire.query import Kind
+from littoral.wire.report import Report, report
 from tests.agent.runtime.device import ROOT, Agent, Raw, until
 from tests.attacks.conftest import MakeVictim
 from tests.attacks.victim import Victim, named
@@ -25,6 +28,9 @@ client.sendall(sys.stdin.buffer.read())
 print("sent", flush=True)
 time.sleep(600)
 """
+
+
+SAID = {Kind.INFO, Kind.ERROR}
 
 
 def killed_after(victim: Victim, data: bytes) -> None:
@@ -127,6 +133,30 @@ def test_a_greedy_client_has_no_more_turns_than_others(victim: Victim) -> None:
         assert [greedy.frame(Kind.ANSWER).id for _ in range(64)] == list(range(64))
         greedy.close()
         modest.close()
+
+
+def test_an_app_that_calls_everything_bad_as_fast_as_it_can_has_one_vote_a_second(victim: Victim) -> None:
+    answers, rounds = 20, 50
+    began = time.monotonic()
+    with victim.unharmed():
+        before = stats(victim.device.socket)[victim.model]["votes"]
+        greedy = [victim.device.raw() for _ in range(4)]
+        for raw in greedy:
+            raw.hello(victim.model)
+            raw.send(victim.infer(1))
+            raw.frame(Kind.ANSWER)
+        for _ in range(rounds):
+            for raw in greedy:
+                raw.send(*[report(Report(1, 1, good=False, note=note), 2) for note in ("\x1b[2J", "x" * 200) * answers])
+                assert {frame.kind for frame in (raw.next() for _ in range(2 * answers)) if frame} <= SAID
+            victim.answers()
+        until(lambda: stats(victim.device.socket)[victim.model]["votes"] > before, "a vote")
+        told = stats(victim.device.socket)[victim.model]
+        assert told["votes"] - before <= time.monotonic() - began + 1
+        assert told["votes_bad"] <= told["votes"]
+        assert len(told["notes"]) <= 3
+        for raw in greedy:
+            raw.close()
 
 
 def another_worker(agent: Agent, model: str, worker: int) -> bool:

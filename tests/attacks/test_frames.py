@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from littoral.wire import query, vision
+from littoral.wire import query, report, vision
 from littoral.wire.query import Kind
 from tests.attacks.victim import Victim, named
 
@@ -68,7 +68,7 @@ def frames_of(victim: Victim) -> Iterator[bytes]:
     yield query.json_frame(Kind.SHARE, {"drop": 0}, 6)
     yield query.json_frame(Kind.LIST, {}, 7)
     yield query.json_frame(Kind.STATS, {}, 8)
-    yield query.json_frame(Kind.REPORT, {"good": True}, 9)
+    yield report.report(report.Report(1, 1, good=False, note="a cat, no dog"), 9)
 
 
 anything = st.recursive(
@@ -101,7 +101,9 @@ def test_any_first_bytes_are_answered_by_name(victim: Victim, first: bytes) -> N
 
 @settings(LIVE, max_examples=100)
 @given(
-    kind=st.sampled_from([Kind.SHARE, Kind.LIST, Kind.STATS]), body=anything, mode=st.sampled_from(["infer", "info"])
+    kind=st.sampled_from([Kind.SHARE, Kind.LIST, Kind.STATS, Kind.REPORT]),
+    body=anything,
+    mode=st.sampled_from(["infer", "info"]),
 )
 def test_any_json_after_hello_is_answered_by_name(victim: Victim, kind: Kind, body: Any, mode: str) -> None:
     model = "classifier" if mode == "infer" else ""
@@ -109,6 +111,23 @@ def test_any_json_after_hello_is_answered_by_name(victim: Victim, kind: Kind, bo
     said = victim.converse(hello + query.frame(kind, json.dumps(body).encode("utf-8", "surrogatepass"), 1))
     assert answered(said)
     assert len(said) == 2
+
+
+@settings(LIVE, max_examples=150)
+@given(
+    numbers=st.tuples(*[st.sampled_from([0, 1, 2, 1 << 63, (1 << 64) - 1])] * 2),
+    verdict=st.integers(0, 255),
+    note=st.binary(max_size=230) | st.text(max_size=60).map(lambda note: note.encode("utf-8", "surrogatepass")),
+    mode=st.sampled_from(["infer", "subscribe"]),
+)
+def test_any_report_is_answered_by_name(
+    victim: Victim, numbers: tuple[int, int], verdict: int, note: bytes, mode: str
+) -> None:
+    body = report.REPORT_HEAD.pack(*numbers, verdict) + note
+    hello = query.hello(query.Hello("classifier", mode=query.Mode(mode)))
+    said = victim.converse(hello + query.frame(Kind.REPORT, body, 1))
+    assert answered(said)
+    assert [frame.id for frame in said] == [0, 1]
 
 
 @settings(LIVE, max_examples=150)

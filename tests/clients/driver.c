@@ -6,6 +6,7 @@
  *     infer PATH | submit PATH | poll MS
  *     detect FORMAT WIDTH HEIGHT PATH [threshold=F] [overlap=F] [top=N] [label=T] [stride=N] [offset=N]
  *     see ... as detect, and does not wait
+ *     report ANSWER RELEASE GOOD [note=T] | tell ... as report, and does not wait
  *
  * A PATH that begins with ! is read into a free slot of the share; one with = into the slot taken last, free or not.
  */
@@ -97,6 +98,7 @@ static void say_answer(const lt_answer *answer) {
     printf("{\"id\":%" PRIu64 ",\"release\":%" PRIu64, answer->id, answer->release);
     printf(",\"dropped\":%" PRIu64, answer->dropped);
     printf(",\"stage\":%d,\"kind\":%d,\"size\":[%u,%u]", answer->stage, answer->kind, answer->width, answer->height);
+    printf(",\"count\":%u", answer->count);
     printf(",\"times\":[%u,%u,%u,%u]", answer->queued_us, answer->prepared_us, answer->invoked_us, answer->decoded_us);
     say_items(answer);
     printf(",\"aligned\":%s,\"data\":\"", (uintptr_t)answer->data % 8 ? "false" : "true");
@@ -195,6 +197,20 @@ static void ask(char **words) {
         printf("{\"id\":%" PRIu64 "}\n", answer.id);
 }
 
+/* report, tell */
+static void report(char **words) {
+    lt_answer answer = {.id = strtoull(words[1], NULL, 10), .release = strtoull(words[2], NULL, 10)};
+    const char *note = option(words, "note");
+    int good = atoi(words[3]);
+    uint64_t id = 0;
+    lt_error error;
+    if (words[0][0] == 'r' ? lt_report(client, &answer, good, note, &error)
+                           : lt_submit_report(client, &answer, good, note, &id, &error))
+        say_error(&error, id);
+    else
+        printf("{\"id\":%" PRIu64 "}\n", id);
+}
+
 static void poll_once(int timeout_ms) {
     lt_answer answer;
     lt_error error;
@@ -235,6 +251,8 @@ static void obey(char **words) {
         poll_once(atoi(words[1]));
     else if (strstr("share unshare slot", words[0]))
         use_share(words);
+    else if (strstr("report tell", words[0]))
+        report(words);
     else if (strstr("infer submit detect see", words[0]))
         ask(words);
     else if (!strcmp(words[0], "close")) {

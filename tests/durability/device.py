@@ -13,7 +13,7 @@ from typing import Any
 from agent import control, fsio, record, slots
 from agent.config import Config, Probation
 from agent.config import Updates as Settings
-from agent.slots import SlotRecord
+from agent.slots import Slot, SlotRecord
 from agent.updater.device import DeviceMemory
 from agent.updater.machine import Moment, State
 from agent.updater.safety import SafeMode
@@ -152,7 +152,7 @@ class Device:
     def _note(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
         self.around.told.append(kind)
 
-    def _judge(self, manifest: Manifest, constant: int) -> Judge:
+    def _judge(self, manifest: Manifest, slot: Slot) -> Judge:
         return Judge(lambda: manifest.release in self.act.bad | self.around.bad)
 
     def _begin(self) -> None:

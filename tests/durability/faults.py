@@ -76,7 +76,7 @@ class Struck:
     @property
     def told(self) -> str:
         """The milestones after the update began, each at its first time, and whether a warning stands at the end."""
-        warning = self.device.updates.models["cats"].warning or self.device.safety.warning
+        warning = self.device.updates.models["cats"].symptom or self.device.safety.warning
         kinds = [kind for kind in dict.fromkeys(self.around.told) if kind != "update-started"]
         return " ".join([*kinds, *(["(warning)"] if warning else [])])
 

@@ -147,6 +147,51 @@ def ended(bundle: Bundle, outcome: str, reason: str = "it was bad", attempt: int
     return ModelState(last=last)
 
 
+SKETCH = "".join(f"{(row * 24 + column * 8) % 256:02x}" for row in range(8) for column in range(8))
+
+
+def evidence(outcome: str = "rolled-back", **changes: Any) -> dict[str, Any]:
+    """What a device tells of a verdict, docs/mqtt.md: here of a release that sees red and blue exchanged."""
+    compared = {
+        "evidence": "full",
+        "why": "",
+        "gate": "retrained",
+        "verdict": "misread",
+        "reason": "it sees red and blue exchanged: skill 0.97 if so, 0.41 as it is",
+        "inputs": 64,
+        "scenes": 27,
+        "skill_ppm": 412_000,
+        "skill_limit_ppm": 0,
+        "sure": 48,
+        "disagreements": 11,
+        "disagreements_limit": 35,
+        "ratio_ppm": 1_040_000,
+        "baseline_release": 1,
+        "probes": [
+            {"name": "red-blue", "text": "sees red and blue exchanged", "skill_ppm": 971_000, "fires": 1},
+            {"name": "half", "text": "sees its input half as bright", "skill_ppm": 388_000, "fires": 0},
+        ],
+        "worst": [
+            {"sketch": SKETCH, "baseline": "fire engine 0.93", "release": "swimming pool 0.71", "far_ppm": 96_000},
+            {"sketch": SKETCH[::-1], "baseline": "tomato 0.88", "release": "plum 0.64", "far_ppm": 71_000},
+        ],
+    }
+    errors = {"bad": 3, "requests": 120, "bad_blocks": 2, "blocks": 40, "ratio_milli": 1_200, "bound_milli": 9_210}
+    return {
+        "model": "eye",
+        "release": 2,
+        "bundle": "b" * 64,
+        "at": 1_795_000_000,
+        "outcome": outcome,
+        "code": "misread",
+        "reason": compared["reason"],
+        "tests": {"errors": errors},
+        "rehearsal": compared,
+        "shadow": None,
+        **changes,
+    }
+
+
 class Device:
     """A device's client: everything that came, by topic, and what the broker said of what it sent."""
 

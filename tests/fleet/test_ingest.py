@@ -10,7 +10,7 @@ from fleet.link import Connected, Disconnected, Received
 from fleet.store import Device, Store
 from fleet.views import device_view
 from littoral.wire.messages import Event, Metrics, Presence, encode_names
-from tests.fleet.parts import committed, make_bundle, reported
+from tests.fleet.parts import committed, evidence, make_bundle, reported
 
 
 @pytest.fixture
@@ -153,3 +153,38 @@ def test_nothing_that_a_device_may_send_stops_the_server(
     for device in ship.devices.all():
         json.dumps(device_view(device, None))
         assert device.reported is None or device.reported.device == "door"
+
+
+# --- judgements ---------------------------------------------------------------------------------------------------
+
+
+def judged(number: int, model: str = "eye", **facts: object) -> Received:
+    event = Event(f"j{number}", 7, "judged", model, 2, "it went back", {**evidence(), **facts})
+    return message("event", event.encode())
+
+
+def test_the_evidence_of_the_last_judgement_is_kept_beside_the_events(ship: Store) -> None:
+    taken = take_all(ship, judged(1, code="errors"), judged(2), judged(3, "ear"))
+    assert taken.changed == {"events", "judgements"}
+    ear, eye = ship.judgements.of("door")
+    assert (eye.model, eye.release, eye.at, eye.received, eye.evidence) == ("eye", 2, 7, 50, evidence())
+    assert ear.model == "ear"
+    assert [one.event.facts for one in ship.reports.events(9)] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("model", ["", "../eye", "x" * 80])
+def test_a_judgement_of_what_no_model_is_called_is_left_aside(ship: Store, model: str) -> None:
+    assert take_all(ship, judged(1, model)).changed == set()
+    assert ship.judgements.of("door") == []
+    assert ship.reports.events(9) == []
+
+
+def test_one_device_takes_no_more_room_than_its_share(ship: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.store.judgements.KEPT_OF_A_DEVICE", 2)
+    ship.devices.add(Device("gate", {}, "x86_64", 1))
+    take_all(ship, message("event", Event("g", 7, "judged", "eye", 1).encode(), "gate"))
+    for number, model in enumerate(("a", "b", "c")):
+        with ship.atomic():
+            take(ship, [judged(number, model)], 60 + number)
+    assert [one.model for one in ship.judgements.of("door")] == ["b", "c"]
+    assert [one.device for one in ship.judgements.newest(9)] == ["door", "door", "gate"]

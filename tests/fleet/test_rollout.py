@@ -2,10 +2,13 @@ import pytest
 
 from fleet.rollout import (
     FAULTS,
+    Fault,
     Outcome,
     Rollout,
     RolloutState,
+    Standing,
     check_selector,
+    commonest_fault,
     judge,
     matches,
     next_attempt,
@@ -159,3 +162,21 @@ def test_a_release_that_waits_for_the_verdict_on_another_says_so() -> None:
     standing = standing_of(rollout(5), ModelState(3, OLD, stage="trial", update=other))
     assert standing.outcome is Outcome.OFFERED
     assert standing.reason == "it waits for the verdict on release 3: 4 of 600 s healthy"
+
+
+def fault(code: str, reason: str, outcome: Outcome = Outcome.ROLLED_BACK) -> Standing:
+    return Standing(outcome, reason=reason, code=code)
+
+
+def test_the_commonest_fault_is_the_code_of_most_in_the_words_of_most() -> None:
+    standings = [
+        fault("errors", "3 of 40 failed"),
+        fault("misread", "it sees red and blue exchanged"),
+        fault("misread", "it sees its input half as bright", Outcome.FAILED),
+        fault("misread", "it sees red and blue exchanged", Outcome.STUCK),
+        *(fault("no-room", "it takes too much", Outcome.BLOCKED) for _ in range(9)),  # no fault of the release
+        Standing(Outcome.COMMITTED),
+    ]
+    assert commonest_fault(standings) == Fault("misread", "it sees red and blue exchanged", 3, 4)
+    assert commonest_fault(standings[-2:]) is None
+    assert commonest_fault([]) is None

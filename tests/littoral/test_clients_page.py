@@ -72,5 +72,5 @@ def test_the_described_models_can_be_read() -> None:
 
 def test_every_call_of_the_fake_server_is_on_the_page() -> None:
     calls = {name for name in vars(FakeServer) if not name.startswith("_")}
-    internal = {"model", "wait_while_paused", "check_busy", "count", "gave", "info", "forget"}
+    internal = {"model", "wait_while_paused", "check_busy", "count", "gave", "heard", "info", "forget"}
     assert [name for name in sorted(calls - internal) if f"`{name}(" not in PAGE] == []

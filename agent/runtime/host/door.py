@@ -52,7 +52,7 @@ class Inside(Protocol):
 
     def list_json(self) -> dict[str, Any]: ...
 
-    def stats_json(self) -> dict[str, Any]: ...
+    def stats_json(self, caller: Caller) -> dict[str, Any]: ...
 
     def greeting_json(self) -> dict[str, Any]: ...
 
@@ -219,7 +219,7 @@ class Door:
         if frame.kind is query.Kind.LIST:
             answer = query.json_frame(query.Kind.INFO, self._inside.list_json(), frame.id)
         elif frame.kind is query.Kind.STATS:
-            answer = query.json_frame(query.Kind.INFO, self._inside.stats_json(), frame.id)
+            answer = query.json_frame(query.Kind.INFO, self._inside.stats_json(entrant.caller), frame.id)
         elif frame.kind in (query.Kind.INFER, query.Kind.REPORT, query.Kind.SHARE, query.Kind.DETECT):
             refused = errors.UnsupportedError(f"{frame.kind.name} is not served on an info connection")
             answer = query.error(refused, frame.id)

@@ -6,12 +6,14 @@ At start it serves what is committed; everything else happens at the agent's wor
 import resource
 import signal
 import socket
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 from agent import control, fsio, slots
 from agent.config import Config
+from agent.notify import Notifier
 from agent.runtime import engine, lean, ring
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
@@ -48,6 +50,8 @@ class Host:
         self._loop = Loop()
         self._models: dict[str, Model] = {}
         self._leases: Counter[str] = Counter()
+        self._notifier = Notifier()
+        self._well = True  # as far as the agent knows
         self._room = Room(self._models)
         runtime = config.runtime
         self._budget_bytes = memory.budget(runtime.memory_budget_bytes)
@@ -60,6 +64,8 @@ class Host:
             ring_bytes=config.rehearsal.ring_bytes,
         )
         workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
+        self._workshop = workshop
+        self._pace = control.Pace(0, shadows=True)
         self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
         self._access = access.of_device(config.access)
         _raise_descriptor_limit(
@@ -99,10 +105,15 @@ class Host:
         self._loop.every(MEASURE_S, self._measure)
         self._pressure.watch(self._loop, self._room.relieve)
         self._loop.call_in(SETTLED_S, lean.forget_code)
-        journal.say(f"{engine_text(self._engine)} serves {self._config.query_socket}")
+        serves = f"{engine_text(self._engine)} serves {self._config.query_socket}"
+        journal.say(serves)
+        self._notifier.ready(serves)
+        if self._notifier.every_s:
+            self._loop.every(self._notifier.every_s, self._feed)
         try:
             self._loop.run()
         finally:
+            self._notifier.stopping()
             self._end()
             waker.close()
 
@@ -127,10 +138,18 @@ class Host:
         return {"engine": engine_text(self._engine), "degraded": degraded()}
 
     def list_json(self) -> dict[str, Any]:
-        return {"models": [listing.entry(self._models[name]) for name in sorted(self._models)]}
+        models = sorted(self._models.items())
+        return {"models": [listing.entry(model, self._rings.get(name)) for name, model in models]}
 
-    def stats_json(self) -> dict[str, Any]:
-        return {"models": {counters.model: _counters_json(counters) for counters in self._counters()}}
+    def stats_json(self, caller: access.Caller) -> dict[str, Any]:
+        """What apps wrote is for those who may use the model, the counts are for everybody."""
+        told = {counters.model: _counters_json(counters) for counters in self._counters()}
+        for name in told:
+            worker = self._models[name].current
+            with suppress(errors.AccessDeniedError):
+                self._access.check(caller, name)
+                told[name]["notes"] = list(worker.notes.newest) if worker else []
+        return {"models": told}
 
     # --- what models need -------------------------------------------------------------------------------------
 
@@ -191,6 +210,8 @@ class Host:
     # --- what the agent says ----------------------------------------------------------------------------------
 
     def _agent_came(self) -> None:
+        for worker in self._workers():
+            worker.notes.forget_told()
         self.tell(control.Greeting(engine_text(self._engine), self._budget_bytes, degraded()))
         for model in self._models.values():
             model.agent_came()
@@ -199,6 +220,8 @@ class Host:
                 self.tell(control.Leases(name, held))
 
     def _agent_left(self) -> None:
+        self._keep_pace(control.Pace(0, shadows=True))
+        self._well = True
         self._trials.cancel()
         self._rehearsals.cancel()
         for model in self._models.values():
@@ -215,16 +238,40 @@ class Host:
             case control.Unload():
                 if message.model in self._models:
                     self._models[message.model].unload()
+            case control.Renew():
+                if message.model in self._models:
+                    self._models[message.model].renew()
+            case control.Well():
+                self._hear_of_canaries(message.ok)
             case control.Measure():
                 self._measure()
                 models = {name: model.memory_bytes for name, model in self._models.items()}
                 self.tell(control.Memory(self._budget_bytes, models))
+            case control.Pace():
+                self._keep_pace(message)
             case _:
                 journal.say(f"the agent sent {type(message).__name__}, which is for the runtime to say", "WARNING")
 
     def _apply(self, message: control.Apply) -> None:
         model = self._models.get(message.model) or self._add(message.model)
         model.apply(message.handover)
+
+    def _keep_pace(self, pace: control.Pace) -> None:
+        """Whatever is loaded later keeps it too."""
+        if pace != self._pace:
+            self._pace = pace
+            journal.tell(pace)
+        self._workshop.rest_percent = pace.rest_percent
+        for worker in self._workers():
+            worker.rest(pace.rest_percent)
+
+    def _hear_of_canaries(self, ok: bool) -> None:
+        if ok == self._well:
+            return
+        self._well = ok
+        text = "canaries are answered again" if ok else "no canary is answered: the watchdog is fed no more"
+        journal.say(text, "INFO" if ok else "WARNING")
+        self._notifier.status(text)
 
     # --- small things -----------------------------------------------------------------------------------------
 
@@ -250,9 +297,17 @@ class Host:
         return [listing.counters(model.name, model.current) for model in models if model.current is not None]
 
     def _each_second(self) -> None:
+        now_s = time.monotonic()
+        for name, model in self._models.items():
+            if model.current is not None and (notes := model.current.notes.news(now_s)):
+                self.tell(listing.reported(name, model.current, notes))  # before the counts that may decide on it
         for counters in self._counters():
             self.tell(counters)
         self._room.rest()
+
+    def _feed(self) -> None:
+        if self._well:
+            self._notifier.feed(time.monotonic())
 
     def _catch_signals(self) -> socket.socket:
         """SIGTERM and SIGINT end the loop. They arrive as bytes, so that none is lost between two waits."""

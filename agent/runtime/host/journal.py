@@ -74,6 +74,11 @@ def _sentence(message: control.Message) -> str:
             return f"{message.model}: bundle {message.bundle[:12]} {found}"
         case control.Greeting():
             return "the agent has connected"
+        case control.Pace():
+            rest = (
+                f"workers rest {message.rest_percent} % of each run's time" if message.rest_percent else "at full pace"
+            )
+            return f"{rest}, {'with' if message.shadows else 'without'} shadows"
         case _:
             return ""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from agent import control
+from agent.runtime import ring
 from agent.runtime.host.serving import QUIET_S, Model
 from agent.runtime.host.workers import Worker
 
@@ -18,9 +19,14 @@ def why(model: Model) -> str:
     return "serving" if model.idle_s < QUIET_S else "idle"
 
 
-def entry(model: Model) -> dict[str, Any]:
-    """One model in LIST: as its WELCOME, with the stage as a word, and why it is loaded."""
-    facts = {"why": why(model), "idle_s": round(model.idle_s, 1), "memory_bytes": model.memory_bytes}
+def entry(model: Model, held: int | None) -> dict[str, Any]:
+    """One model in LIST: as its WELCOME, with the stage as a word, and why it is loaded. held: its ring."""
+    facts = {
+        "why": why(model),
+        "idle_s": round(model.idle_s, 1),
+        "memory_bytes": model.memory_bytes,
+        "kept": 0 if held is None else ring.count(held),
+    }
     if model.current is not None:
         target = model.current.target
         return {**model.current.welcome, "stage": target.stage, "reason": target.reason, **facts}
@@ -31,10 +37,17 @@ def entry(model: Model) -> dict[str, Any]:
     return {**told, **facts}
 
 
+def reported(model: str, worker: Worker, notes: tuple[str, ...]) -> control.Reported:
+    """What apps wrote about the release of one worker."""
+    slot = worker.target.slot
+    return control.Reported(model, slot.release, slot.bundle, notes)
+
+
 def counters(model: str, worker: Worker) -> control.Counters:
     """What one worker has done, as it told last."""
     slot = worker.target.slot
     counts = {**worker.counts, "histogram": tuple(worker.counts.get("histogram", (0,) * 32))}
+    counts["waiting"] = counts.get("waiting", 0) + worker.untaken
     return control.Counters(
         model=model,
         release=slot.release,

@@ -80,6 +80,17 @@ class Model:
         self.record = None
         self._settle()
 
+    def renew(self) -> None:
+        """Its worker lives and does not answer, as the agent has found: another one takes its place, as after a death.
+
+        A trial is left to its verdict.
+        """
+        settled = self._loading is None and self._draining is None
+        if self.current is not None and settled and not self.is_watched:
+            journal.say(f"{self.name}: its worker answers no canary and is started anew", "WARNING")
+            self._count_death(self.current.bundle)
+            self._drain()
+
     def agent_left(self) -> None:
         """Nobody vouches any more: a trial has the grace to be vouched for again."""
         self._applying = False

@@ -16,6 +16,7 @@ from agent.runtime.host import memory
 from agent.runtime.host.children import Ended, fork
 from agent.runtime.host.choice import Target
 from agent.runtime.host.loop import READ, WRITE, Loop, Timer
+from agent.runtime.host.notes import Notes
 from agent.runtime.release import Release
 from agent.runtime.worker.worker import Settings, run
 from littoral.errors import NoRoomError
@@ -60,8 +61,7 @@ class Owner(Protocol):
 class Worker:
     """One worker process. `welcome` is what its clients are told, empty until it is ready.
 
-    used_at: when it was last asked or given a client
-    (monotonic clock).
+    used_at: when it was last asked or given a client (monotonic clock). notes: why apps found its answers bad.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Worker:
         self.delegate = settings.delegate
         self.welcome: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
+        self.notes = Notes()
         self._welcome_parts: list[str] = []
         self.used_at = time.monotonic()
         self._loop = loop
@@ -90,6 +91,7 @@ class Worker:
         self._expected_bytes = expected_bytes
         self._refusal: tuple[str, str] | None = None  # (code, reason) where it could not load
         self._timed_out = False
+        self._rest_percent = 0
         self._channel, end = channel_pair()
         keep = {end.fileno()} if settings.ring is None else {end.fileno(), settings.ring}
         try:
@@ -114,6 +116,11 @@ class Worker:
         return self.target.slot.bundle
 
     @property
+    def untaken(self) -> int:
+        """Connections that it was given and has not taken: a worker that hangs takes none."""
+        return len(self._given)
+
+    @property
     def has_clients(self) -> bool:
         return bool(self._holds or self._given)
 
@@ -129,6 +136,12 @@ class Worker:
             self._child.set_oom_score(_oom_score(target.stage))
             self._send("stage", {"stage": target.stage})
         self.target = target
+
+    def rest(self, percent: int) -> None:
+        """After each run for so much of its time."""
+        if percent != self._rest_percent:
+            self._rest_percent = percent
+            self._send("pace", {"rest_percent": percent})
 
     def drain(self, within_s: float) -> None:
         """Finish the answer at hand, give every connection back, end. Killed if that takes too long."""
@@ -215,6 +228,8 @@ class Worker:
             case "counters":
                 self.counts = body
                 self.used_at = time.monotonic()  # it tells only what has changed
+            case "notes":
+                self.notes.take(body["notes"])
             case "drained":
                 self.counts = body
                 self.owner.worker_drained(self)
@@ -271,13 +286,14 @@ class Worker:
 
 
 class Workshop:
-    """Makes the workers of all models of a host."""
+    """Makes the workers of all models of a host. rest_percent: of those made from now on."""
 
     def __init__(self, loop: Loop, engine: Engine, limits: Limits, load_timeout_s: float) -> None:
         self._loop = loop
         self._engine = engine
         self._limits = limits
         self._load_timeout_s = load_timeout_s
+        self.rest_percent = 0
 
     def make(
         self,
@@ -311,6 +327,7 @@ class Workshop:
         except OSError as error:
             raise NoRoomError(f"no worker can be made: {error}") from error
         worker.expect(self._load_timeout_s)
+        worker.rest(self.rest_percent)
         return worker
 
 

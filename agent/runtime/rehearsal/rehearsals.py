@@ -33,6 +33,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
+    """The one rehearsal there is."""
+
     asked: control.Rehearse
     child: Limited
     room_bytes: int

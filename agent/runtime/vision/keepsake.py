@@ -10,11 +10,17 @@ from littoral.wire.vision import Layout
 MOST_SIDE = 480  # pixels; twice what camera models mostly take
 QUALITY = 92
 SKETCH_SIDE = 8
+GLANCE_SIDE = 64  # pixels; enough for a sketch, and a tenth of the work of keeping a frame
 
 
-def keep(preparation: Preparation, layout: Layout, data: bytes) -> tuple[bytes, bytes]:
-    """(a JPEG of the whole frame, its 8x8 grey means row by row). Raises PictureError."""
-    image = preparation.picture(layout, data, MOST_SIDE)
+def keep(preparation: Preparation, layout: Layout, data: bytes) -> bytes:
+    """A JPEG of the whole frame. Raises PictureError."""
     kept = io.BytesIO()
-    image.save(kept, "JPEG", quality=QUALITY)
-    return kept.getvalue(), image.convert("L").resize((SKETCH_SIDE,) * 2, Image.Resampling.BOX).tobytes()
+    preparation.picture(layout, data, MOST_SIDE).save(kept, "JPEG", quality=QUALITY)
+    return kept.getvalue()
+
+
+def sketch(preparation: Preparation, layout: Layout, data: bytes) -> bytes:
+    """The frame's 8x8 grey means, row by row. Raises PictureError."""
+    image = preparation.picture(layout, data, GLANCE_SIDE).convert("L")
+    return image.resize((SKETCH_SIDE,) * 2, Image.Resampling.BOX).tobytes()

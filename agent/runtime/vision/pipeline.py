@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agent.runtime.vision import keepsake
 from agent.runtime.vision.decoders import DECODERS
 from agent.runtime.vision.items import Items
-from agent.runtime.vision.keepsake import keep
 from agent.runtime.vision.placement import Placement, place
 from agent.runtime.vision.preparation import Preparation
 from agent.runtime.vision.selection import want
@@ -40,16 +40,16 @@ class Pipeline:
 
     def prepare(self, layout: Layout, data: bytes | memoryview) -> Prepared:
         """Raises PictureError."""
-        if not self._preparation:
-            raise PictureError("this model takes windows of samples, and this is a picture")
-        filled, placement = self._preparation.prepare(layout, data)
+        filled, placement = self._of_pictures().prepare(layout, data)
         return Prepared(filled, placement.width, placement.height, placement)
 
-    def keep(self, layout: Layout, data: bytes) -> tuple[bytes, bytes]:
-        """(a small JPEG of the frame, its 8x8 grey means). Raises PictureError."""
-        if not self._preparation:
-            raise PictureError("this model takes windows of samples, and this is a picture")
-        return keep(self._preparation, layout, data)
+    def keep(self, layout: Layout, data: bytes) -> bytes:
+        """A small JPEG of the frame. Raises PictureError."""
+        return keepsake.keep(self._of_pictures(), layout, data)
+
+    def sketch(self, layout: Layout, data: bytes) -> bytes:
+        """The frame's 8x8 grey means. Raises PictureError."""
+        return keepsake.sketch(self._of_pictures(), layout, data)
 
     def window(self, so_far: bytes, layout: Layout, data: bytes | memoryview) -> tuple[bytes, Prepared | None]:
         """(what to give as `so_far` with the next samples of this stream, the whole window where another hop is
@@ -61,6 +61,11 @@ class Pipeline:
         so_far, window = self._samples.add(so_far, layout, data)
         size = self._samples.length, self._samples.channels
         return so_far, Prepared(window, *size, place("stretch", *size, *size)) if window else None
+
+    def _of_pictures(self) -> Preparation:
+        if not self._preparation:
+            raise PictureError("this model takes windows of samples, and this is a picture")
+        return self._preparation
 
     def decode(self, outputs: bytes, prepared: Prepared, options: Options) -> Items:
         """Raises PictureError for a label that the model does not have."""

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import Tally
@@ -15,8 +15,12 @@ from agent.runtime.worker.sampler import Sampler
 from littoral import errors
 from littoral.wire import query
 
+if TYPE_CHECKING:
+    from agent.runtime.worker.reports import Reports
+
 _HEAD_BYTES = query.INFER_HEAD.size
 _INFER = int(query.Kind.INFER)
+_REPORT = int(query.Kind.REPORT)
 
 
 class Answers:
@@ -27,16 +31,18 @@ class Answers:
         self._sampler = sampler
         self._waiting = waiting
         self._rates = Rates()
+        self._reports: Reports | None = None  # once there is one
+        self._told_notes: list[str] = []
 
     def begin(self, connection: Connection, request: Request) -> Inference | None:
         """What is to be run; None where the request was answered without."""
         try:
             if request.refusal is not None:
                 raise request.refusal(_REFUSALS[request.refusal])
-            if connection.subscribes:
+            if connection.subscribes and request.kind != _REPORT:
                 if request.descriptor is not None:
                     os.close(request.descriptor)
-                connection.end(errors.ProtocolError("a subscriber sends nothing after HELLO"))
+                connection.end(errors.ProtocolError("a subscriber sends nothing after HELLO but REPORT"))
                 return None
             run = self._inference(connection, request) if request.kind == _INFER else self._other(connection, request)
             if run is not None and connection.requests_per_s:
@@ -53,6 +59,7 @@ class Answers:
             self.refuse(connection, run.id, _named(run.error))
             return
         connection.send(*run.answer(run.id))
+        connection.answered = run.id
         if result is None:
             return  # a window that is not full yet
         signature = run.signature
@@ -81,6 +88,17 @@ class Answers:
                 tally.failed()
         connection.send(query.error(error, id, **facts))
 
+    def count_votes(self) -> list[str]:
+        """Once a second: what apps reported becomes votes. Gives the notes of bad reports where they are news."""
+        if self._reports is None:
+            return []
+        votes, bad = self._reports.votes()
+        self._tally.votes += votes
+        self._tally.votes_bad += bad
+        notes = list(self._reports.notes)
+        told, self._told_notes = self._told_notes, notes
+        return [] if notes == told else notes
+
     # --- what is asked ----------------------------------------------------------------------------------------
 
     def _inference(self, connection: Connection, request: Request) -> Inference:
@@ -108,12 +126,28 @@ class Answers:
             from agent.runtime.worker.detection import read  # what it needs costs memory in every worker without
 
             return read(connection, request)
+        if request.kind == _REPORT:
+            self._report(connection, request)
+            return None
         if request.kind != query.Kind.SHARE:
             raise errors.UnsupportedError(f"{query.Kind(request.kind).name} is not served on this connection")
         frame = query.Frame(query.Kind.SHARE, request.id, bytes(connection.inbox.body(request)))
         told = connection.shares.obey(frame, request.descriptor)
         connection.send(query.json_frame(query.Kind.INFO, told, request.id))
         return None
+
+    def _report(self, connection: Connection, request: Request) -> None:
+        if self._reports is None:
+            from agent.runtime.worker.reports import Reports  # most apps never report
+
+            self._reports = Reports()
+        if wait_ms := self._reports.wait_ms(connection.uid, time.monotonic_ns()):
+            busy = errors.BusyError("this user reports too often")
+            self.refuse(connection, request.id, busy, retry_after_ms=wait_ms)
+            return
+        frame = query.Frame(query.Kind.REPORT, request.id, bytes(connection.inbox.body(request)))
+        told = {"counted": self._reports.take(connection, frame)}
+        connection.send(query.json_frame(query.Kind.INFO, told, request.id))
 
     def _paced(self, run: Inference) -> Inference | None:
         """The run; None where its user asks too often."""

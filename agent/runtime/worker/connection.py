@@ -36,7 +36,7 @@ class Connection:
 
     descriptor: of the socket, known after its end too. queued: it waits for its turn. running: a request of it is being
     run by a thread. watched: the events that are waited for; unsettled: they may have changed. interpreter: its own, of
-    a model that keeps a state.
+    a model that keeps a state. answered: the id of the newest answer.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Connection:
         self.alias = state.alias
         self.requests_per_s = state.requests_per_s
         self.subscribes = state.subscribes
+        self.answered = state.answered
         within_limit = signature.frame_bytes <= state.limit_bytes
         self.plain = within_limit and not state.subscribes and not state.requests_per_s
         self._carried = state
@@ -218,6 +219,7 @@ class Connection:
             shares=self.shares.named(),
             next_share=self.shares.next,
             beside=tuple(at for at, _ in beside),
+            answered=self.answered,
         )
         return state, (*self.shares.descriptors(), *(descriptor for _, descriptor in beside))
 

@@ -28,6 +28,8 @@ class Tally:
         "replaced",
         "run_answers",
         "run_inputs",
+        "votes",
+        "votes_bad",
     )
 
     def __init__(self, late_us: int = 0) -> None:
@@ -35,6 +37,7 @@ class Tally:
         self.errors = self.invalid = self.late = self.busy = self.replaced = self.expired = 0
         self.queued_us = self.invoked_us = 0
         self.run_answers = self.run_inputs = self.longest_run_inputs = 0
+        self.votes = self.votes_bad = 0
         self._late_us = late_us or math.inf
         self._by_bits = [0] * 65  # answers by the bits of their invoke time: the histogram, and how many there were
         self._answer: bytes | None = None  # of the present run
@@ -91,6 +94,8 @@ class Tally:
             "run_answers": self.run_answers,
             "run_inputs": self.run_inputs,
             "longest_run_inputs": self.longest_run_inputs,
+            "votes": self.votes,
+            "votes_bad": self.votes_bad,
             "histogram": self.histogram,
         }
 

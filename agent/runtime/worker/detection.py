@@ -86,7 +86,8 @@ class Detection(Inference):
         taken = super().taken()
         if self._layout.format is vision.Format.SAMPLES:
             return taken
-        return replace(taken, data=bytes(self._frame), picture=partial(self._pipeline.keep, self._layout))
+        sketch, keep = partial(self._pipeline.sketch, self._layout), partial(self._pipeline.keep, self._layout)
+        return replace(taken, data=bytes(self._frame), sketch=sketch, keep=keep)
 
     def _prepare(self) -> "Prepared | None":
         """None while another hop of the window is not complete."""

@@ -95,6 +95,11 @@ class Inbox:
             self.scanned >= READ_AHEAD_BYTES and self.scanned - self._start >= READ_AHEAD_BYTES
         )
 
+    def limit(self, read_ahead: int) -> None:
+        """From now on reads so many requests ahead, unless only the newest is kept anyway."""
+        if not self._latest:
+            self._read_ahead = read_ahead
+
     def receive(self, sock: socket.socket) -> bool:
         """Takes what came, once, to be scanned; False at the end of the stream. Raises BlockingIOError, OSError."""
         if not self.requests and self.scanned == self.end and not self.held:

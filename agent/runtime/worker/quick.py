@@ -64,6 +64,7 @@ class Quick:
         invoked_us = (time.monotonic_ns() - started_ns + HALF_US) // 1_000
         data = result.data
         connection.send(answer_head(signature.welcome, id, len(data), 0, invoked_us), data)
+        connection.answered = id
         signature.answers += 1
         self._tally.answered(told_apart, data, invoked_us, result.finite)
         sampler = self._sampler

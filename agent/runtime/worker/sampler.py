@@ -32,15 +32,16 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What was asked, copied, and all outputs of the answer. picture: makes (JPEG, sketch) of `data`; None where that
-    is tensors.
+    """What was asked, copied, and all outputs of the answer. sketch, keep: make a sketch and a JPEG of `data`, where
+    that is a frame; None where it is tensors.
     """
 
     uid: int
     interface: Interface
     data: bytes
     outputs: bytes
-    picture: Callable[[bytes], tuple[bytes, bytes]] | None = None
+    sketch: Callable[[bytes], bytes] | None = None
+    keep: Callable[[bytes], bytes] | None = None
 
 
 class Sampler:
@@ -69,15 +70,17 @@ class Sampler:
             for place, kept in ring.read_all(self._descriptor).items():
                 self._hold(place, kept)
         try:
-            kept = _kept(taken)
+            sketch = _sketch(taken)
+            if not self._is_held(sketch):
+                self._keep(_kept(taken, sketch))
         except (PictureError, MemoryError):
             return
-        if kept.size_bytes <= min(self._most_bytes, ring.PLACE_BYTES) and not self._is_held(kept.sketch):
-            self._keep(kept)
 
     def _keep(self, kept: Kept) -> None:
         held = self._held
         assert held is not None
+        if kept.size_bytes > min(self._most_bytes, ring.PLACE_BYTES):
+            return
         while len(held) >= ring.PLACES or sum(self._sizes.values()) + kept.size_bytes > self._most_bytes:
             leaves = self._leaves(kept)
             del held[leaves], self._sizes[leaves]
@@ -123,12 +126,14 @@ def inputs_digest(interface: Interface) -> bytes:
     return bytes.fromhex(replace(interface, outputs=(), labels=()).digest)
 
 
-def _kept(taken: Taken) -> Kept:
-    kind, data = Kind.TENSORS, taken.data
-    if taken.picture is not None:
-        kind, (data, sketch) = Kind.PICTURE, taken.picture(taken.data)
-    else:
-        sketch = sketch_of(taken.interface.inputs[0], data)
+def _sketch(taken: Taken) -> bytes:
+    if taken.sketch is not None:
+        return taken.sketch(taken.data)
+    return sketch_of(taken.interface.inputs[0], taken.data)
+
+
+def _kept(taken: Taken, sketch: bytes) -> Kept:
+    kind, data = (Kind.TENSORS, taken.data) if taken.keep is None else (Kind.PICTURE, taken.keep(taken.data))
     interface, answer = inputs_digest(taken.interface), answer_of(taken.interface, taken.outputs)
     return Kept(kind, taken.uid, answer, time.monotonic_ns(), interface, sketch, data)
 

@@ -20,6 +20,7 @@ from agent.runtime.worker.answers import Answers
 from agent.runtime.worker.connection import Allowance, Connection
 from agent.runtime.worker.counters import Tally
 from agent.runtime.worker.inbox import Backlog
+from agent.runtime.worker.pace import READ_AHEAD, Pace
 from agent.runtime.worker.quick import Quick
 from agent.runtime.worker.runs import Inference
 from agent.runtime.worker.sampler import Sampler
@@ -65,7 +66,9 @@ class ModelServer:
         self._sampler = sampler
         self._answers = Answers(tally, self._waiting, sampler)
         alone = pool is None and not model.stateful
-        self._quick = Quick(interpreter, self._answers, tally, sampler) if alone else None
+        self._quick = self._unpaced_quick = Quick(interpreter, self._answers, tally, sampler) if alone else None
+        self._pace: Pace | None = None  # of runs in this loop; None: none, as mostly
+        self._read_ahead = allowance.read_ahead
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}  # by descriptor
         self._turns: deque[Connection] = deque()
@@ -84,8 +87,12 @@ class ModelServer:
         try:
             while not self._drains:
                 self._receive()
-                if self._turns and not self._drains:
+                if not self._turns or self._drains:
+                    continue
+                if self._pace is None:
                     self._serve_slice()
+                else:
+                    self._serve_paced(self._pace)
             self._hand_back()
         except EOFError:
             return  # the host is gone; clients find the next one by themselves
@@ -94,7 +101,8 @@ class ModelServer:
 
     def _receive(self) -> None:
         able = self._turns and not (self._pool and self._pool.full)
-        ready = self._epoll.poll(0 if able else -1, EVENTS_AT_ONCE)
+        wait_s = -1 if not able else 0 if self._pace is None else self._pace.left_s(time.monotonic_ns())
+        ready = self._epoll.poll(wait_s, EVENTS_AT_ONCE)
         quick = None if able else self._quick
         until_ns = time.monotonic_ns() + SLICE_NS if len(ready) > 1 else 0
         others = []
@@ -130,6 +138,8 @@ class ModelServer:
                 self._accept(message)
             elif message.op == "stage":
                 self._restage(query.Stage[message.body["stage"].upper()])
+            elif message.op == "pace":
+                self._keep_pace(message.body["rest_percent"])
             elif message.op == "drain":
                 self._drains = True
 
@@ -142,6 +152,20 @@ class ModelServer:
                 connection.end(errors.NoReleaseError("the trial has ended"))
                 self._settle(connection)
 
+    def _keep_pace(self, rest_percent: int) -> None:
+        """Clients wait with what they would ask meanwhile: of each that is not `latest` one request is read ahead."""
+        if self._pool is not None:
+            self._pool.rest_percent = rest_percent
+        else:
+            self._pace = Pace(rest_percent) if rest_percent else None
+        self._quick = None if rest_percent else self._unpaced_quick
+        self._read_ahead = READ_AHEAD if rest_percent else self._allowance.read_ahead
+        for connection in list(self._connections.values()):
+            connection.inbox.limit(self._read_ahead)
+            connection.scan()
+            connection.unsettled = True
+            self._settle(connection)
+
     def _accept(self, message: Message) -> None:
         id = int(message.body["id"])
         try:
@@ -153,6 +177,7 @@ class ModelServer:
                 os.close(descriptor)
             self._channel.send_patiently("lost", {"id": id})
             return
+        connection.inbox.limit(self._read_ahead)
         self._channel.send_patiently("ack", {"id": id})
         self._connections[connection.descriptor] = connection
         self._epoll.register(connection.descriptor, 0)
@@ -220,6 +245,17 @@ class ModelServer:
             if turns and time.monotonic_ns() >= until_ns:
                 return
 
+    def _serve_paced(self, pace: Pace) -> None:
+        """One request, once the rest after the one before is over."""
+        began_ns = time.monotonic_ns()
+        if pace.left_s(began_ns):
+            return
+        connection = self._turns.popleft()
+        connection.queued = False
+        if connection.has_turn:
+            self._take_turn(connection)
+            pace.ran(began_ns, time.monotonic_ns())
+
     def _take_turn(self, connection: Connection) -> None:
         run = self._answers.begin(connection, connection.next_request())
         if run is None:
@@ -261,10 +297,15 @@ class ModelServer:
         subscribers = sum(connection.subscribes for connection in self._connections.values())
         return {**self._tally.counts(), "waiting": self._waiting(), "subscribers": subscribers}
 
+    def _count_votes(self) -> None:
+        if notes := self._answers.count_votes():
+            self._channel.send_patiently("notes", {"notes": notes})
+
     def _tick(self) -> None:
         self._ticker.ticked()
         if self._sampler is not None:
             self._sampler.tick()
+        self._count_votes()
         counts = self._counts()
         told = counts != self._told_counts
         if told:
@@ -292,4 +333,5 @@ class ModelServer:
             self._channel.send_patiently("back", {"id": connection.id}, (connection.descriptor, memfd, *shared))
             connection.close()
             os.close(memfd)
+        self._count_votes()
         self._channel.send_patiently("drained", self._counts())

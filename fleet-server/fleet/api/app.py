@@ -141,6 +141,16 @@ def show_device(name: str, service: Fleet) -> dict[str, Any]:
     return service.device(name)
 
 
+@readers.get("/devices/{name}/judgements")
+def list_judgements_of_device(name: str, service: Fleet) -> list[dict[str, Any]]:
+    return service.judgements_of(name)
+
+
+@readers.get("/judgements")
+def list_judgements(service: Fleet, limit: Annotated[int, Query(ge=1)] = 30) -> list[dict[str, Any]]:
+    return service.judgements(limit)
+
+
 @readers.get("/releases")
 def list_releases(service: Fleet, model: str | None = None) -> list[dict[str, Any]]:
     return service.releases(_checked(model))
@@ -163,7 +173,8 @@ def list_events(
 
 @readers.get("/stream")
 async def stream(service: Fleet) -> StreamingResponse:
-    """Server-sent events `changed` with the nouns that did: devices, releases, rollouts, events, metrics, status."""
+    """Server-sent events `changed` with the nouns that did: devices, releases, rollouts, judgements, events, metrics,
+    status."""
 
     async def changes() -> AsyncIterator[str]:
         yield ": here\n\n"

@@ -1,4 +1,4 @@
-"""The page at `/`, its two files, and the cookie that lets its reader in."""
+"""The page at `/`, its files, and the cookie that lets its reader in."""
 
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -48,7 +48,7 @@ async def enter(request: Request, service: Fleet) -> Response:
 
 @router.get("/web/{name}")
 def file(name: str) -> Response:
-    if name not in ("style.css", "app.js", "icon.svg"):
+    if name not in ("style.css", "app.js", "judgements.js", "icon.svg"):
         return Response(status_code=404)
     return _file(name)
 

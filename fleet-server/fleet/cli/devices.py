@@ -5,7 +5,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from fleet.cli import remote, tables
+from fleet.cli import judgements, remote, tables
 from littoral.names import check_name
 
 _MODEL_FIELDS = ("release", "stage", "evidence")
@@ -66,7 +66,7 @@ def text(device: dict[str, Any]) -> str:
         ["enrolled", tables.date(device["enrolled"])],
         ["heard of", tables.date(device["seen"])],
         ["generation", f"{device['generation']} (wanted: {device['desired_generation']})"],
-        *[["warning", warning] for warning in device["warnings"]],
+        *[row for alarm in device["warnings"] for row in _alarm(alarm)],
     ]
     models = [
         [name, str(state["release"] or "-"), state["version"], state["stage"], state["evidence"], _last(state)]
@@ -78,9 +78,16 @@ def text(device: dict[str, Any]) -> str:
         [
             tables.show([device["id"], ""], facts, ""),
             tables.show(header, models, "it serves no model"),
+            *map(judgements.text, device["judgements"]),
             tables.show(["WHEN", "EVENT", ""], events, "no event yet"),
         ]
     )
+
+
+def _alarm(alarm: dict[str, str]) -> list[list[str]]:
+    """Something wrong with the device: what, what was found, what can be done, a row each."""
+    lines = [f"{alarm['title']} ({alarm['code']})", alarm["text"], alarm["remedy"]]
+    return [[alarm["severity"] if at == 0 else "", line] for at, line in enumerate(lines) if line]
 
 
 def _presence(device: dict[str, Any]) -> str:

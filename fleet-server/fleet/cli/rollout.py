@@ -159,6 +159,8 @@ def _one(rollout: dict[str, Any]) -> str:
     title = f"{rollout['model']} release {rollout['release']} to {rollout['to']}{_policy(rollout)}: {rollout['state']}"
     if rollout["reason"]:
         title += f", {tables.printable(rollout['reason'])}"
+    if rollout["fault"] and rollout["fault"]["of"] > 1:
+        title += f"\n{tables.printable(_fault(rollout['fault']))}"
     rows = [
         [d["id"], d["state"] + _progress(d), str(d["release"] or "-"), d["evidence"], d["reason"]]
         for d in rollout["devices"]
@@ -166,6 +168,12 @@ def _one(rollout: dict[str, Any]) -> str:
     return f"{title}\n" + tables.show(
         ["DEVICE", "STATE", "SERVES", "EVIDENCE", "REASON"], rows, "no device matches yet"
     )
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    """What most devices found."""
+    code = f"{fault['code']}: " if fault["code"] else ""
+    return f"most often, on {fault['devices']} of {fault['of']} devices, {code}{fault['reason']}"
 
 
 def _policy(rollout: dict[str, Any]) -> str:

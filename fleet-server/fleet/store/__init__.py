@@ -11,6 +11,7 @@ from pathlib import Path
 from fleet.store.access import Access, Token
 from fleet.store.blobs import Blobs
 from fleet.store.devices import Device, Devices
+from fleet.store.judgements import Judgement, Judgements
 from fleet.store.published import Published
 from fleet.store.releases import Piece, Releases
 from fleet.store.reports import Report, Reports
@@ -24,6 +25,8 @@ __all__ = [
     "Blobs",
     "Device",
     "Devices",
+    "Judgement",
+    "Judgements",
     "Piece",
     "Published",
     "Releases",
@@ -66,6 +69,7 @@ class Store:
         self.published = Published(self._session)
         self.rollouts = Rollouts(self._session)
         self.reports = Reports(self._session)
+        self.judgements = Judgements(self._session)
         self.blobs = Blobs(data / "blobs")
 
     @contextmanager

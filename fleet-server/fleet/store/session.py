@@ -68,6 +68,10 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
         },
         ("device", "id"),
     ),
+    "judgements": (
+        {"device": str, "model": str, "release": int, "at": int, "received": int, "evidence": str},
+        ("device", "model"),
+    ),
     "metrics": (
         {"device": str, "boot": str, "seq": int, "at": int, "received": int, "window_s": int, "models": str},
         ("device", "boot", "seq"),
@@ -75,6 +79,7 @@ TABLES: dict[str, tuple[dict[str, type], tuple[str, ...]]] = {
 }
 INDEXES = (
     ("events", "received"),
+    ("judgements", "received"),
     ("metrics", "received"),
     ("standings", "device"),
     ("standings", "outcome"),

@@ -1,10 +1,10 @@
 // The page: asks for what changed and shows it. Texts from devices only ever become text nodes.
 "use strict";
 
-const NOUNS = ["status", "devices", "releases", "rollouts", "events"];
+const NOUNS = ["status", "devices", "releases", "rollouts", "judgements", "events"];
 const PAUSE_MS = 300; // between two rounds of questions
 const MOST_ROWS = 200; // devices shown of one rollout
-const known = { status: null, devices: [], releases: [], rollouts: [], events: [] };
+const known = { status: null, devices: [], releases: [], rollouts: [], judgements: [], events: [] };
 
 const KIND = {
   committed: "good", done: "good",
@@ -15,9 +15,11 @@ const KIND = {
 const EVENT_KIND = {
   committed: "good", fetched: "busy", tested: "busy", activated: "busy", "update-started": "busy", published: "busy",
   "rollout-done": "good", "rollout-started": "busy", "rollout-halted": "bad", enrolled: "good",
-  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad",
+  "rolled-back": "bad", failed: "bad", stuck: "bad", "worker-died": "bad", renewed: "bad", judged: "busy",
   "wrong-bytes": "warn", needed: "warn", refused: "warn", blocked: "warn", "desired-refused": "warn",
+  alarm: "warn", "alarm-ended": "good",
 };
+const SEVERITY = { critical: "bad", warning: "warn", notice: "" };
 const ORDER = ["stuck", "failed", "rolled-back", "blocked", "held", "trial", "testing", "staged", "fetching",
   "offered", "pending", "committed", "superseded"];
 
@@ -173,9 +175,21 @@ function sum(rollout) {
   return [bar, text];
 }
 
-function timing(rollout) {
-  if (rollout.urgent) return "urgent";
-  return rollout.window ? `activated ${rollout.window}` : "";
+function policy(rollout) {
+  return [
+    rollout.urgent ? "urgent" : rollout.window ? `activated ${rollout.window}` : "",
+    rollout.gate ? `gate ${rollout.gate}` : "",
+    rollout.shadow_s ? `${Number((rollout.shadow_s / 3600).toFixed(1))} h in the shadow` : "",
+  ];
+}
+
+function halt(rollout) {
+  if (rollout.state !== "halted" || !rollout.reason) return null;
+  const { code, reason, devices, of } = rollout.fault || {};
+  const most = of > 1 ? node("span", {}, `Most often, on ${devices} of ${of} devices: `,
+    node("b", {}, code || "no code"), reason ? `, ${reason}` : "") : null;
+  return node("p", { class: "halt" }, most || `Halted: ${rollout.reason}`,
+    most ? node("span", { class: "first" }, `Halted by ${rollout.reason}`) : null);
 }
 
 function rolloutCard(rollout) {
@@ -187,11 +201,11 @@ function rolloutCard(rollout) {
     node("header", {},
       node("h3", {}, `${rollout.model} release ${release(rollout.model, rollout.release)}`),
       pill(rollout.state, KIND[rollout.state]),
-      node("span", { class: "quiet small" }, [`to ${rollout.to}`, timing(rollout), rollout.attempt > 1 ? `attempt ${rollout.attempt}` : "", text]
+      node("span", { class: "quiet small" }, [`to ${rollout.to}`, ...policy(rollout), rollout.attempt > 1 ? `attempt ${rollout.attempt}` : "", text]
         .filter(Boolean).join(" · ")),
       node("span", { class: "when" }, "started ", moment(rollout.created))),
     bar,
-    rollout.state === "halted" && rollout.reason ? node("p", { class: "halt" }, `Halted: ${rollout.reason}`) : null,
+    halt(rollout),
     node("div", { class: "inner" }, node("table", {},
       node("thead", {}, node("tr", {}, ["Device", "State", "Serves", "Why"].map((name) => node("th", {}, name)))),
       node("tbody", {}, rows.length ? rows : nothing(4, "No device matches yet; those that join later are offered it.")))));
@@ -240,6 +254,12 @@ function modelCells(name, model) {
   ];
 }
 
+// Something wrong with a device: what, what was found, what can be done.
+function alarm(one) {
+  return node("span", { class: "alarm" }, pill(one.title, SEVERITY[one.severity]), " ", node("code", {}, one.code),
+    one.text ? node("span", {}, one.text) : null, one.remedy ? node("span", { class: "quiet" }, one.remedy) : null);
+}
+
 function deviceRows(device) {
   const models = Object.entries(device.models).sort(([a], [b]) => a.localeCompare(b));
   const span = { rowspan: Math.max(1, models.length) };
@@ -248,7 +268,7 @@ function deviceRows(device) {
     node("span", { class: `dot ${device.online ? "on" : ""}`, role: "img", "aria-label": device.online ? "online" : "offline", title: device.online ? "online" : "offline" }),
     device.id,
     node("span", { class: "tags" }, [...tags, device.architecture, device.engine].filter(Boolean).join(" · ")),
-    device.warnings.map((text) => node("span", { class: "tags" }, pill(text, "warn"))));
+    device.warnings.map(alarm));
   const seen = node("td", { class: "time", ...span }, moment(device.seen));
   if (!models.length) {
     return [node("tr", {}, name, node("td", { class: "quiet", colspan: 3 }, "no model yet"), seen)];
@@ -311,6 +331,7 @@ function showAll() {
   showStatus();
   showTiles();
   showRollouts();
+  showJudgements();
   showDevices();
   showReleases();
   showEvents();

@@ -175,3 +175,37 @@ def test_a_real_model_answers_the_canary(assets: Assets, tmp_path: Path) -> None
     assert asked.first().ok
     asked.asker.stop()
     device.stop()
+
+
+# --- what is asked once -----------------------------------------------------------------------------------------
+
+
+def test_what_is_asked_once_is_answered_once_beside_what_is_watched(device: Device) -> None:
+    serve(device, model())
+    asked = Asked(device.socket, every_s=1_000.0)
+    asked.asker.watch("m", 2, None)
+    asked.asker.ask("m", 2, None)
+    asked.until(lambda: len(asked.results) == 2)
+    assert [(result.once, result.ok) for result in asked.results] == [(False, True), (True, True)]
+    assert asked.asker.watched == {"m"}
+    asked.asker.ask("m", 2, None)
+    asked.asker.unwatch("m")
+    asked.until(lambda: len(asked.results) == 3)
+    assert asked.results[2].once
+    asked.asker.stop()
+
+
+def test_the_runtime_is_asked_for_itself(device: Device) -> None:
+    serve(device, model(run="hang"))
+    asked = Asked(device.socket, timeout_s=0.5)
+    asked.asker.ask("", 0, None)
+    asked.until(lambda: len(asked.results) == 1)
+    assert device.process is not None
+    device.process.send_signal(signal.SIGSTOP)
+    asked.asker.ask("", 0, None)
+    asked.until(lambda: len(asked.results) == 2)
+    assert [(result.model, result.ok, result.code) for result in asked.results] == [
+        ("", True, ""),
+        ("", False, "runtime-away"),
+    ]
+    asked.asker.stop()

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from agent.control import Counters, Died
-from agent.health.judge import Judge, Policy, Verdict
+from agent.health.judge import Before, Judge, Policy, Verdict
 from agent.health.sequential import Watch
 
 
@@ -18,7 +18,7 @@ class Trial:
     """A worker that answers, second by second, and the judge that watches it."""
 
     def __init__(self, judge: Judge | None = None, worker: int = 100, **start: int) -> None:
-        self.judge = judge or Judge(Policy(), baseline_constant=3)
+        self.judge = judge or Judge(Policy(), Before(constant=3))
         self.now = 0.0
         self.state = {"answers": 0, "errors": 0, "invalid": 0, "late": 0, **start}
         self.run = {"run_answers": 0, "run_inputs": 0}
@@ -50,6 +50,23 @@ def test_a_good_trial_is_never_found_bad() -> None:
 
 def test_an_idle_trial_is_never_found_bad() -> None:
     assert seconds_until_found(Trial(), dict) is None
+
+
+def test_a_device_in_trouble_makes_no_release_late() -> None:
+    trial = Trial()
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}, longest=11) is None
+    trial.judge.device(True, trial.now)  # what came before it was known says nothing either
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) is None
+    trial.judge.canary(True, "", "", trial.now)
+    assert trial.judge.healthy(trial.now)
+    trial.judge.device(False, trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) == 12
+
+
+def test_a_device_in_trouble_excuses_no_errors() -> None:
+    trial = Trial()
+    trial.judge.device(True, trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 0, "errors": 10}) == 6
 
 
 @pytest.mark.parametrize(
@@ -156,7 +173,7 @@ def test_ten_seconds_in_which_the_whole_device_is_slow_are_forgiven() -> None:
 def test_constant_answers_are_judged_against_the_baselines_own(
     answers: int, inputs: int, baseline: int, found: bool
 ) -> None:
-    trial = Trial(Judge(Policy(), baseline))
+    trial = Trial(Judge(Policy(), Before(constant=baseline)))
     verdict = trial.second(answers=answers, run_answers=answers, run_inputs=inputs)
     assert (verdict is not None) is found
 
@@ -307,3 +324,42 @@ def test_a_bad_release_is_found_soon(share: float, answers_median: int, found: f
 def _some_failed(random: Random, share: float) -> dict[str, int]:
     errors = sum(random.random() < share for _ in range(RATE))
     return {"answers": RATE - errors, "errors": errors}
+
+
+# --- the owner's checks -----------------------------------------------------------------------------------------
+
+
+def test_a_required_check_that_is_bad_three_times_in_a_row_is_a_verdict() -> None:
+    trial = Trial()
+    for bad in (True, True, False, True, True):
+        trial.judge.external("lamp", True, bad, "it is dark", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+    trial.judge.external("lamp", True, True, "it is dark", trial.now)
+    reason = "the required check lamp was bad 3 times in a row: it is dark"
+    assert trial.judge.verdict(trial.now) == Verdict("external", reason, {"check": "lamp", "failures": 3})
+
+
+def test_each_check_counts_for_itself() -> None:
+    trial = Trial()
+    for _ in range(2):
+        for name in ("lamp", "page", "disk"):
+            trial.judge.external(name, True, True, "", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+
+
+def test_a_wanted_check_decides_nothing() -> None:
+    trial = Trial()
+    trial.judge.canary(True, "", "", trial.now)
+    for _ in range(100):
+        trial.judge.external("lamp", False, True, "it is dark", trial.now)
+    assert trial.judge.verdict(trial.now) is None
+    assert trial.judge.healthy(trial.now)
+
+
+def test_a_trial_with_a_required_check_that_is_bad_is_not_healthy() -> None:
+    trial = Trial()
+    trial.judge.canary(True, "", "", trial.now)
+    trial.judge.external("lamp", True, True, "it is dark", trial.now)
+    assert not trial.judge.healthy(trial.now)
+    trial.judge.external("lamp", True, False, "", trial.now)
+    assert trial.judge.healthy(trial.now)

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.alarms import Symptom, alarms
 from agent.control import Counters
 from agent.link.events import Connected, Delivered, Disconnected
 from agent.link.outbox import Outbox
-from agent.link.reporter import BUCKETS, Reporter, fitting, quantile_us
+from agent.link.reporter import BUCKETS, MOST_ALARMS, Reporter, fitting, quantile_us
 from littoral.wire import messages
 from littoral.wire.messages import MAX_MESSAGE_BYTES, Ending, Metrics, ModelState, Progress, Reported
 from tests.agent.link.loopback import TOPICS, Device, Fleet, Mosquitto, wait_for
@@ -108,7 +109,15 @@ def test_a_state_too_large_for_a_message_loses_what_ended_first(reporter: Report
         assert len(got.models) == count
         assert got.models["m0"].release == 2
         assert (got.models["m0"].last is not None) is has_last
-        assert any("cut" in warning for warning in got.warnings)
+        assert [alarm.code for alarm in got.warnings] == ["state-cut"]
+
+
+def test_of_many_alarms_a_cut_state_keeps_the_worst() -> None:
+    many = [Symptom("not-served", "x" * 900, f"m{n}") for n in range(200)]
+    cut = fitting(replace(state(1), warnings=alarms([Symptom("warm", "70 degrees"), *many])))
+    assert len(cut) <= MAX_MESSAGE_BYTES
+    codes = [alarm.code for alarm in messages.parse_reported(cut).warnings]
+    assert codes == [*["not-served"] * MOST_ALARMS, "state-cut"]
 
 
 def counters(answers: int, worker: int = 7, release: int = 1, bucket: int = 10, **more: int | str) -> Counters:

@@ -40,7 +40,7 @@ class Inside:
         self.lists += 1
         return {"models": "x" * self._list_bytes}
 
-    def stats_json(self) -> dict[str, Any]:
+    def stats_json(self, caller: Caller) -> dict[str, Any]:
         return {}
 
     def greeting_json(self) -> dict[str, Any]:

@@ -25,10 +25,12 @@ def test_what_is_written_is_read(held: int) -> None:
     ring.write(held, 0, kept())
     ring.write(held, 63, picture)
     assert ring.read_all(held) == {0: kept(), 63: picture}
+    assert ring.count(held) == 2
 
 
 def test_an_empty_ring_holds_nothing_and_takes_nothing(held: int) -> None:
     assert ring.read_all(held) == {}
+    assert ring.count(held) == 0
     assert ring.size_bytes(held) == 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent import control
+from agent.alarms import Symptom
 from agent.config import Config
 from agent.health.gate import LINEAGE, weigh
 from agent.source import Source, Wanted
@@ -122,11 +123,13 @@ class FakeRuntime:
         self.rehearsed: list[control.Rehearse] = []
         self.cannot_load: set[str] = set()
         self.loads: list[str] = []
+        self.tried: list[str] = []
         self.state = Path()
 
     def send(self, message: control.Message) -> bool:
         if isinstance(message, control.Try):
             code, proven = self.fails.get(message.bundle, ("", False))
+            self.tried.append(message.bundle)
             facts = {"memory_bytes": 1000, "invoke_p50_us": 5, "threads": 2, "interpreters": 1, "cpus": 12}
             self.said.append(control.Tried(message.id, message.model, message.bundle, code, "why", proven, facts))
         elif isinstance(message, control.Rehearse):
@@ -180,16 +183,28 @@ class FakeJudge:
 
     def __init__(self) -> None:
         self.answers = 0
+        self.notes: tuple[str, ...] = ()
         self.word: Verdict | None = None
+        self.troubled = False
+        self.external_words: list[tuple[str, bool, bool, str]] = []
 
     def counters(self, counters: control.Counters, now_s: float) -> None:
         self.answers = counters.answers
+
+    def noted(self, notes: tuple[str, ...]) -> None:
+        self.notes = notes
 
     def died(self, died: control.Died, now_s: float) -> None:
         self.word = FakeVerdict("crashed", f"signal {died.signal}")
 
     def canary(self, ok: bool, code: str, text: str, now_s: float) -> None:
         return
+
+    def device(self, troubled: bool, now_s: float) -> None:
+        self.troubled = troubled
+
+    def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
+        self.external_words.append((name, required, bad, text))
 
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
@@ -226,6 +241,39 @@ class FakeCanary:
         self.watched.pop(model, None)
 
 
+@dataclass(frozen=True, slots=True)
+class FakeCheckResult:
+    name: str
+    state: str = "bad"
+    required: bool = True
+    text: str = "the lamp is off"
+
+
+class FakeChecks:
+    """Each one says at once what it is told to. watched: (model, release, stage). hangs: nothing is heard of them."""
+
+    def __init__(self) -> None:
+        self.results: tuple[FakeCheckResult, ...] = ()
+        self.watched: list[tuple[str, int, str]] = []
+        self.hangs = False
+
+    def watch(self, model: str, release: int, stage: str) -> "FakeRounds":
+        self.watched.append((model, release, stage))
+        return FakeRounds(self, (model, release, stage))
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRounds:
+    checks: FakeChecks
+    watched: tuple[str, int, str]
+
+    def take(self) -> list[tuple[FakeCheckResult, ...]]:
+        return [] if self.checks.hangs else [self.checks.results]
+
+    def end(self) -> None:
+        self.checks.watched.remove(self.watched)
+
+
 class World:
     """Everything around a device's updates; outlives any number of agents on it."""
 
@@ -237,11 +285,13 @@ class World:
         self.runtime = FakeRuntime()
         self.runtime.state = state
         self.canary = FakeCanary()
+        self.checks = FakeChecks()
         self.judge = FakeJudge()
         self.online = True
         self.traffic = True  # whether apps ask
         self.safe = False
         self.shadows = True
+        self.unfit: tuple[Symptom, ...] = ()
         self.wall = 1_800_000_000.0  # 2027-01-15, a Friday, 08:00 UTC
         self.told: list[tuple[str, str]] = []
         self.facts: dict[str, dict[str, Any]] = {}  # of the last milestone of each kind
@@ -262,15 +312,17 @@ class World:
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
-            judge=lambda manifest, constant: self.judge,
+            judge=lambda manifest, slot: self.judge,
+            checks=self.checks,
             online=lambda: self.online,
             known_time=lambda: 0,
             wall=lambda: self.wall,
             safe=lambda: self.safe,
             may_activate=lambda model: True,
             tell=self._tell,
-            shadows=lambda: self.shadows,
+            shadows=lambda: self.shadows and not self.unfit,
             weigh=lambda measured, manifest, policy: weigh(measured, manifest.lineage, policy or LINEAGE),
+            unfit=lambda: self.unfit,
         )
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""agent/updater/ready.py: windows, leases, and one model after the other."""
+"""agent/updater/ready.py: windows, leases, a device that is fit, and one model after the other."""
 
 import calendar
 import time
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from agent.alarms import Symptom
 from agent.config import Updates as Settings
 from agent.updater.clock import BUILT_AT
 from agent.updater.machine import State
-from littoral.wire.messages import Desired
-from tests.agent.updater.fakes import FakeJudge, FakeVerdict, Release, make_release
+from agent.updater.ready import URGENT_CHECKS_S
+from littoral.wire.messages import Desired, Progress
+from tests.agent.updater.fakes import FakeCheckResult, FakeJudge, FakeVerdict, Release, make_release
 from tests.agent.updater.running import Device
 
 FRIDAY_NOON = float(calendar.timegm((2027, 1, 15, 12, 0, 0)))
@@ -186,6 +188,180 @@ def test_what_is_urgent_waits_for_no_lease(device: Device) -> None:
     wants(device, urgent=True)
     device.run(30)
     assert device.served == 2
+
+
+# --- a device in trouble ------------------------------------------------------------------------------------------
+
+HOT = Symptom("too-hot", "cpu is at 92 °C")
+FULL = Symptom("disk-low", "3 KB are free")
+
+
+def progress(device: Device) -> Progress:
+    found = device.cats.view().update
+    assert found is not None
+    return found
+
+
+def test_nothing_is_begun_on_a_device_that_is_too_hot(device: Device) -> None:
+    device.world.unfit = (HOT,)
+    wants(device)
+    device.run(30)
+    assert device.state is State.IDLE
+    assert device.cats.situation()["detail"] == HOT.text
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_a_full_disk_is_planned_for_as_planning_makes_room(device: Device) -> None:
+    device.world.unfit = (FULL,)
+    wants(device)
+    device.until(State.SELF_TEST)
+    assert "update-started" in device.world.kinds()
+
+
+@pytest.mark.parametrize("symptom", [HOT, FULL])
+def test_a_release_is_not_switched_to_on_a_device_that_is_not_fit(device: Device, symptom: Symptom) -> None:
+    wants(device)
+    device.until(State.READY)
+    device.world.unfit = (symptom,)
+    for _ in range(20):
+        device.turn(86_400.0)
+    assert (progress(device).state, progress(device).code, progress(device).detail) == (
+        "ready",
+        symptom.code,
+        symptom.text,
+    )
+    assert device.cats.situation()["left_s"] is None
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_a_release_is_not_tested_on_a_device_that_is_not_fit(device: Device) -> None:
+    wants(device)
+    device.until(State.STAGE)
+    device.world.unfit = (HOT,)
+    tests = len(device.world.runtime.tried)
+    device.run(30)
+    assert (progress(device).state, progress(device).code) == ("self-test", "too-hot")
+    assert len(device.world.runtime.tried) == tests
+    device.world.unfit = ()
+    device.run(30)
+    assert device.served == 2
+
+
+def test_what_is_urgent_waits_for_no_device_to_cool(device: Device) -> None:
+    """It may be the remedy: the release before, which took less."""
+    device.world.unfit = (HOT, FULL)
+    wants(device, urgent=True)
+    device.run(60)
+    assert device.served == 2
+
+
+def test_a_trial_goes_on_and_may_go_back_while_the_device_is_hot(device: Device) -> None:
+    wants(device)
+    device.until(State.PROBATION)
+    device.world.unfit = (HOT,)
+    device.world.judge.word = FakeVerdict("not-finite", "NaN")
+    device.run(10)
+    assert device.served == 1
+
+
+def test_a_test_that_hung_on_a_device_in_trouble_proves_nothing(device: Device) -> None:
+    second = device.world.add(make_release(2))
+    device.world.runtime.fails[second.bundle] = ("hung", True)
+    device.want(second.want(urgent=True))
+    device.world.unfit = (HOT,)
+    device.run(30)
+    assert device.ending == ("refused", "hung")
+    assert device.record.blocks(second.bundle, 1) is None
+
+
+# --- the owner's checks -------------------------------------------------------------------------------------------
+
+
+def test_a_release_waits_while_a_required_check_is_bad_already_as_long_as_it_takes(device: Device) -> None:
+    device.world.checks.results = (FakeCheckResult("page", "good"), FakeCheckResult("lamp"), FakeCheckResult("fan"))
+    wants(device)
+    device.run(30)
+    assert why(device) == "the required check lamp is bad already: the lamp is off (and 1 more)"
+    situation = device.cats.situation()
+    assert (situation["code"], situation["left_s"]) == ("external", None)
+    update = device.cats.view().update
+    assert update is not None
+    assert (update.code, update.detail) == ("external", why(device))
+    device.turn(30 * 24 * HOUR_S)
+    assert device.state is State.READY
+    device.world.checks.results = (FakeCheckResult("lamp", "good"),)
+    device.run(40)
+    assert device.served == 2
+
+
+@pytest.mark.parametrize("result", [FakeCheckResult("lamp", "unknown"), FakeCheckResult("lamp", required=False)])
+def test_a_check_that_cannot_tell_or_is_only_wanted_holds_nothing_up(device: Device, result: FakeCheckResult) -> None:
+    device.world.checks.results = (result,)
+    wants(device)
+    device.until(State.PROBATION)
+    assert device.served == 2
+
+
+def test_checks_are_asked_only_once_nothing_else_is_waited_for(device: Device) -> None:
+    device.world.checks.hangs = True
+    wants(device, "sat,sun 02:00-05:00")
+    device.run(30)
+    assert device.world.checks.watched == []
+    device.world.wall += 14 * HOUR_S
+    device.run(2)
+    assert why(device) == "the health checks of this device are asked"
+    assert device.world.checks.watched == [("cats", 2, "ready")]
+    device.world.runtime.leases["cats"] = 1
+    device.run(2)
+    assert "a lease is held" in why(device)
+    assert device.world.checks.watched == []
+    device.world.runtime.leases["cats"] = 0
+    device.world.checks.hangs = False
+    device.until(State.PROBATION)
+    assert device.world.checks.watched == [("cats", 2, "trial")]
+
+
+def test_what_is_urgent_may_be_the_remedy_and_waits_for_no_check(device: Device) -> None:
+    device.world.checks.results = (FakeCheckResult("lamp"), FakeCheckResult("fan"), FakeCheckResult("page", "good"))
+    wants(device, urgent=True)
+    device.until(State.PROBATION)
+    serves = device.record.serves
+    assert serves is not None
+    assert serves.checks_bad == "lamp fan"
+
+
+def test_what_is_urgent_waits_for_a_round_no_longer_than_one_check_may_hang(device: Device) -> None:
+    device.world.checks.hangs = True
+    wants(device, urgent=True)
+    device.until(State.READY)
+    device.turn()
+    device.turn(URGENT_CHECKS_S - 1)
+    assert device.state is State.READY
+    device.turn(2)
+    device.turn()
+    serves = device.record.serves
+    assert serves is not None
+    assert (serves.release, serves.checks_bad) == (2, "*")
+
+
+def test_names_that_are_too_many_for_the_record_stand_for_all(device: Device) -> None:
+    device.world.checks.results = tuple(FakeCheckResult(f"{number:064}") for number in range(4))
+    wants(device, urgent=True)
+    device.until(State.PROBATION)
+    serves = device.record.serves
+    assert serves is not None
+    assert serves.checks_bad == "*"
+
+
+def test_a_first_release_waits_for_no_check(tmp_path: Path) -> None:
+    device = Device(tmp_path)
+    device.world.checks.results = (FakeCheckResult("app-answers"),)
+    device.install(1)
+    assert device.served == 1
 
 
 # --- several models -----------------------------------------------------------------------------------------------

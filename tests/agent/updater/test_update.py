@@ -359,13 +359,16 @@ def test_a_served_release_that_the_disk_spoiled_is_fetched_again(device: Device,
     blob.write_bytes(b"spoiled") if spoil == "blob" else link.unlink()
     runtime = device.world.runtime
     runtime.serving["cats"] = control.Serving("cats", 0, "", "none", "failed")
-    assert "cannot be served" in device.updates.models["cats"].warning
+    symptom = device.updates.models["cats"].symptom
+    assert symptom is not None
+    assert (symptom.code, symptom.model) == ("not-served", "cats")
+    assert "nothing answers: failed" in symptom.text
     code = "digest-mismatch" if spoil == "blob" else "bad-bundle"
     runtime.said.append(control.Failed("cats", first.bundle, code, "not what it was"))
     device.run(10)
     assert link.read_bytes() == first.blobs["model"]
     assert runtime.serving["cats"].bundle == first.bundle
-    assert device.updates.models["cats"].warning == ""
+    assert device.updates.models["cats"].symptom is None
     assert device.record.update is None
     assert device.record.serves is not None
     assert device.record.serves.evidence == "full"

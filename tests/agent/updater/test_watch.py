@@ -8,7 +8,7 @@ from agent import control
 from agent.updater import machine
 from agent.updater.machine import State
 from agent.updater.model_update import ModelUpdate
-from tests.agent.updater.fakes import FakeJudge, FakeVerdict, Release, make_release
+from tests.agent.updater.fakes import FakeCheckResult, FakeJudge, FakeVerdict, Release, make_release
 from tests.agent.updater.running import Device
 
 
@@ -110,6 +110,26 @@ def test_a_release_that_cannot_be_loaded_again_is_given_up(device: Device) -> No
     device.run(5)
     assert device.served == 1
     assert device.ending == ("rolled-back", "model-load")
+
+
+def test_the_judge_of_a_trial_and_of_what_is_watched_on_hears_of_a_device_in_trouble(device: Device) -> None:
+    heard = []
+
+    def say(troubled: bool) -> None:
+        device.updates.device(troubled, device.now)
+        heard.append((device.updates.watching, device.world.judge.troubled))
+
+    device.world.traffic = False
+    device.install(1, trusted=False)
+    device.turn()
+    say(True)
+    device.world.traffic = True
+    device.run(30)
+    say(False)  # nobody is judged any more
+    device.want(device.world.add(make_release(2)).want())
+    device.until(State.PROBATION)
+    say(False)
+    assert heard == [(True, True), (False, True), (True, False)]
 
 
 def test_a_full_release_is_watched_no_more(device: Device) -> None:
@@ -224,3 +244,76 @@ def test_what_is_told_of_a_long_watch_comes_to_rest(device: Device) -> None:
         told.add(device.cats.situation()["watch"])
     assert len(told) <= 12
     assert "10 of 10 s healthy, 0 of 5 answers" in told
+
+
+# --- the owner's checks -------------------------------------------------------------------------------------------
+
+LAMP, PAGE, FAN = FakeCheckResult("lamp"), FakeCheckResult("page", "good"), FakeCheckResult("fan", required=False)
+
+
+def try_out(device: Device, *before: FakeCheckResult, urgent: bool = False) -> None:
+    """Release 2 on trial, switched to when the checks said this."""
+    device.install(1)
+    device.world.checks.results = before
+    device.want(device.world.add(make_release(2)).want(urgent=urgent))
+    device.until(State.PROBATION)
+    device.world.judge.external_words.clear()
+
+
+def words(device: Device) -> set[tuple[str, bool, bool, str]]:
+    device.world.judge.external_words.clear()
+    device.turn()
+    return set(device.world.judge.external_words)
+
+
+def test_what_checks_say_in_probation_is_for_the_judge(device: Device) -> None:
+    try_out(device, PAGE)
+    device.world.checks.results = (LAMP, PAGE, FAN, FakeCheckResult("door", "unknown"))
+    assert device.world.checks.watched == [("cats", 2, "trial")]
+    assert words(device) == {
+        ("lamp", True, True, "the lamp is off"),
+        ("page", True, False, "the lamp is off"),
+        ("fan", False, True, "the lamp is off"),
+    }
+
+
+def test_a_check_that_was_bad_before_the_switch_never_decides_not_even_after_a_restart(device: Device) -> None:
+    try_out(device, LAMP, PAGE, urgent=True)
+    device.world.checks.results = (LAMP, FakeCheckResult("page"))
+    decisive = {("lamp", False), ("page", True)}
+    assert {word[:2] for word in words(device)} == decisive
+    device.start_agent()
+    device.turn()
+    assert {word[:2] for word in words(device)} == decisive
+
+
+def test_an_update_that_did_not_wait_for_the_checks_is_blamed_for_none(device: Device) -> None:
+    device.install(1)
+    device.world.checks.hangs = True
+    device.want(device.world.add(make_release(2)).want(urgent=True))
+    device.until(State.READY)
+    device.turn(100)
+    device.until(State.PROBATION)
+    device.world.checks.hangs, device.world.checks.results = False, (LAMP,)
+    assert {word[:2] for word in words(device)} == {("lamp", False)}
+
+
+def test_after_a_commit_checks_are_asked_and_decide_nothing(device: Device) -> None:
+    device.world.traffic = False
+    device.install(1, trusted=False)
+    device.world.checks.results = (LAMP,)
+    assert {word[:2] for word in words(device)} == {("lamp", False)}
+    assert device.world.checks.watched == [("cats", 1, "committed")]
+    device.run(20)
+    assert device.world.checks.watched == []
+
+
+def test_a_verdict_of_a_check_rolls_back_and_is_told(device: Device) -> None:
+    try_out(device)
+    device.world.judge.word = FakeVerdict(
+        "external", "the required check lamp was bad 3 times in a row", {"check": "lamp"}
+    )
+    device.until(State.IDLE)
+    assert (device.served, device.ending) == (1, ("rolled-back", "external"))
+    assert device.world.checks.watched == []
+    assert device.world.facts["rolled-back"] == {"code": "external", "check": "lamp"}

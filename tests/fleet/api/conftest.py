@@ -20,6 +20,15 @@ from fleet.store import Store
 from tests.fleet import parts
 from tests.fleet.parts import WAIT_S, Bundle, eventually
 
+STATUS = {
+    "tenant": "main",
+    "broker": {"engine": "mosquitto", "host": "hub.example", "port": 8883, "tls": True, "pid": 1, "connected": False},
+    "warnings": [],
+}
+
+
+Publish = Callable[[Bundle], None]
+
 
 class Quiet:
     """A publisher that is never connected."""
@@ -40,7 +49,7 @@ def service(data: Path, opened: Store, repository: Repository) -> Service:
 @contextmanager
 def running(service: Service, mirrored: bool = False) -> Iterator[httpx.Client]:
     """The application behind a door, and a client that has nothing to show."""
-    app = make_app(service, lambda: {"tenant": "main"}, mirrored=mirrored)
+    app = make_app(service, lambda: STATUS, mirrored=mirrored)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     with config.bind_socket() as door:
@@ -69,6 +78,6 @@ def client(visitor: httpx.Client, opened: Store) -> httpx.Client:
 
 
 @pytest.fixture
-def publish(service: Service, repository: Repository, new_fleet: Path) -> Callable[[Bundle], None]:
+def publish(service: Service, repository: Repository, new_fleet: Path) -> Publish:
     """Publishes a bundle past the door."""
     return partial(parts.publish, service, repository, new_fleet / "keys")

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,18 @@ from fleet.metadata import sign_release
 from fleet.repo import Repository
 from fleet.service import Service
 from littoral import canonical
-from littoral.wire.messages import Event
-from tests.fleet.parts import PASSPHRASE, Bundle, committed, eventually, make_bundle, make_csr, new_key, reported
+from littoral.wire.messages import Alarm, Event
+from tests.fleet.parts import (
+    PASSPHRASE,
+    Bundle,
+    committed,
+    eventually,
+    evidence,
+    make_bundle,
+    make_csr,
+    new_key,
+    reported,
+)
 
 Publish = Callable[[Bundle], httpx.Response]
 
@@ -61,6 +72,8 @@ GUARDED = [
     ("GET", "/mirror"),
     ("GET", "/devices"),
     ("GET", "/devices/door"),
+    ("GET", "/devices/door/judgements"),
+    ("GET", "/judgements"),
     ("GET", "/releases"),
     ("GET", "/rollouts"),
     ("GET", "/events"),
@@ -246,19 +259,38 @@ def test_an_address_without_its_name_is_not_found(client: httpx.Client) -> None:
 def test_a_device_shows_all_that_is_known_of_it(client: httpx.Client, service: Service) -> None:
     enrol(client)
     bundle = make_bundle()
-    state = reported("door", 3, eye=committed(bundle))
+    alarms = (Alarm("too-hot", "Too hot", "critical", "92 degrees", "Cool it."), Alarm("warm", "Warm", "notice"))
+    state = replace(reported("door", 3, eye=committed(bundle)), warnings=alarms[::-1])
     event = Event("e1", 1, "committed", "eye", 1, "well", {"answers": 100})
     messages = [("state", state.encode()), ("event", event.encode())]
     service.take([Received("door", kind, payload, 1, 1) for kind, payload in messages])
     device = client.get("/api/v1/devices/door").json()
     assert device["models"]["eye"]["release"] == 1
     assert device["models"]["eye"]["last"]["outcome"] == "committed"
+    assert device["warnings"] == [asdict(alarm) for alarm in alarms]  # the worst first
     assert (device["generation"], device["engine"], device["desired"]) == (3, "litert", None)
     assert [one["kind"] for one in device["events"]] == ["committed", "enrolled"]
     assert client.get("/api/v1/events?device=door&model=eye").json() == [device["events"][0]]
     assert len(client.get("/api/v1/events?limit=1").json()) == 1
     assert error_of(client.get("/api/v1/events?limit=x")) == (400, "bad-request")
     assert error_of(client.get("/api/v1/devices/gate")) == (404, "not-found")
+
+
+def test_the_last_judgement_on_each_model_is_shown_with_its_evidence(client: httpx.Client, service: Service) -> None:
+    enrol(client)
+    enrol(client, "gate")
+    for name, outcome in (("door", "rolled-back"), ("gate", "committed")):
+        event = Event("j1", 7, "judged", "eye", 2, "text", evidence(outcome))
+        service.take([Received(name, "event", event.encode(), 1, 1)])
+    [door] = client.get("/api/v1/devices/door/judgements").json()
+    assert set(door) == {"device", "model", "release", "at", "received", "evidence"}
+    assert (door["device"], door["model"], door["evidence"]) == ("door", "eye", evidence())
+    assert client.get("/api/v1/devices/door").json()["judgements"] == [door]
+    every = client.get("/api/v1/judgements").json()
+    assert {one["device"]: one["evidence"]["outcome"] for one in every} == {"door": "rolled-back", "gate": "committed"}
+    assert len(client.get("/api/v1/judgements?limit=1").json()) == 1
+    assert error_of(client.get("/api/v1/devices/yard/judgements")) == (404, "not-found")
+    assert error_of(client.get("/api/v1/judgements?limit=0")) == (400, "bad-request")
 
 
 def test_an_unknown_address_and_a_failure_are_errors_of_the_same_form(

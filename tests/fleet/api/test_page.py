@@ -33,7 +33,7 @@ def test_the_token_is_exchanged_for_a_cookie_that_scripts_cannot_read(
 
 def test_the_cookie_lets_its_holder_look_and_change_nothing(visitor: httpx.Client, token: str) -> None:
     visitor.get(f"/?token={token}")
-    for path in ("devices", "releases", "rollouts", "events", "status"):
+    for path in ("devices", "releases", "rollouts", "judgements", "events", "status"):
         assert visitor.get(f"/api/v1/{path}").status_code == 200
     assert visitor.post("/api/v1/tokens").status_code == 401
     assert visitor.post("/api/v1/rollouts", json={"model": "eye", "release": 1}).status_code == 401

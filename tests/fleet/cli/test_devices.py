@@ -23,8 +23,17 @@ DEVICE: dict[str, Any] = {
     "seen": 0,
     "generation": 4,
     "desired_generation": 5,
-    "warnings": ["XNNPACK is off"],
+    "warnings": [
+        {
+            "code": "hot",
+            "title": "The device is hot",
+            "severity": "warning",
+            "text": "81 degrees\x1b[2J",
+            "remedy": "Cool it.",
+        }
+    ],
     "models": {"eye": MODEL},
+    "judgements": [],
     "events": [{"received": 9, "kind": "rolled-back", "text": "it went back"}],
 }
 
@@ -36,7 +45,17 @@ def test_json_has_the_promised_fields_and_no_others() -> None:
 
 def test_people_are_shown_what_counts() -> None:
     shown = text(DEVICE)
-    for part in ("aarch64", "site=north", "XNNPACK is off", "4 (wanted: 5)", "rolled-back", "it went back", "never"):
+    for part in (
+        "aarch64",
+        "site=north",
+        "The device is hot (hot)",
+        "81 degrees?[2J",
+        "Cool it.",
+        "4 (wanted: 5)",
+        "rolled-back",
+        "it went back",
+        "never",
+    ):
         assert part in shown
 
 

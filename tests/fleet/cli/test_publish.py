@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from examples.demo import assets
-from fleet import cli, keys
+from fleet import cli, keys, modelfile
 from fleet.cli import bundle
 from fleet.repo import Repository
 from littoral.canonical import digest
@@ -42,6 +43,22 @@ def test_a_bundle_is_built_shown_signed_and_listed(
     assert "CONV_2D" in shown["operators"]
     again = Repository(served.data)
     assert again.files() == served.repository.files()
+
+
+def test_people_are_shown_what_labelled_cases_demand_and_what_is_accepted(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tensor,) = modelfile.read((work / "one.tflite").read_bytes()).interface.inputs
+    pictures = np.zeros((3, *tensor.shape), np.int8)
+    np.savez(work / "g.npz", **{tensor.name: pictures, "labels": np.array([0, 1, 2])})  # type: ignore[arg-type]
+    folder = build(work, 1, "one", "--golden", str(work / "g.npz"), "--accept-explained")
+    built = capsys.readouterr()
+    assert cli.main(["bundle", "show", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    for told in (built.out, shown):
+        assert "3 cases labelled by people, of which 3 must be answered right" in told
+        assert "a fault that comparing it with the release before can name" in told
+    assert "fewer than 100" in built.err
 
 
 def test_what_the_server_holds_is_not_sent_again(work: Path, served: Fleet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ def rollout(state: str, *devices: str, model: str = "eye", **said: Any) -> dict[
         "urgent": False,
         "gate": "",
         "shadow_s": 0,
+        "fault": None,
         **said,
         "state": state,
         "reason": "why" if state == "halted" else "",
@@ -102,3 +103,11 @@ def test_a_senseless_policy_is_refused(options: list[str], capsys: pytest.Captur
         cli.main(["rollout", "start", "eye", "--release", "2", *options])
     assert ended.value.code == 2
     assert options[0].partition("=")[0] in capsys.readouterr().err
+
+
+def test_people_are_shown_what_most_devices_found() -> None:
+    fault = {"code": "misread", "reason": "it sees red and blue exchanged\x1b", "devices": 3, "of": 4}
+    lines = table([rollout("halted", "rolled-back", fault=fault)]).splitlines()
+    assert lines[1] == "most often, on 3 of 4 devices, misread: it sees red and blue exchanged?"
+    alone = {**fault, "devices": 1, "of": 1}
+    assert "most often" not in table([rollout("halted", "rolled-back", fault=alone)])

@@ -30,9 +30,11 @@ def row(before: dict[str, Any], after: dict[str, Any], seconds: float = 2.0) -> 
 
 
 def test_a_row_is_what_happened_between_two_looks() -> None:
-    before = stats(answers=100, errors=5, busy=1, queued_us=1_000, times={10: 100})
-    after = stats(answers=120, errors=6, busy=4, queued_us=3_000, times={10: 100, 12: 20}, waiting=7, memory_bytes=9)
+    before = stats(answers=100, errors=5, busy=1, votes=2, queued_us=1_000, times={10: 100})
+    more = {"votes": 5, "votes_bad": 2, "waiting": 7, "memory_bytes": 9}
+    after = stats(answers=120, errors=6, busy=4, queued_us=3_000, times={10: 100, 12: 20}, **more)
     made = row(before, after)
+    assert (made["votes"], made["votes_bad"]) == (3, 2)
     assert (made["per_s"], made["errors"], made["busy"], made["queued_us"]) == (10.0, 1, 3, 100)
     assert (made["waiting"], made["memory_bytes"], made["why"]) == (7, 9, "trial")
     assert 4_096 <= made["p50_us"] < made["p95_us"] <= 8_192

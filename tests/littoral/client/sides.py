@@ -102,6 +102,9 @@ class FakeSide:
     def switch(self, release: int) -> None:
         self._server.switch("m", self._models[release - 1])
 
+    def be_busy(self, count: int) -> None:
+        self._server.be_busy(count)
+
     def kill(self) -> None:
         self._server.stop()
 

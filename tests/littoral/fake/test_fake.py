@@ -23,6 +23,7 @@ from littoral.fake.model import from_json
 from littoral.tensors import Tensor
 from littoral.wire import query
 from littoral.wire.query import Kind
+from littoral.wire.report import Report, report
 from littoral.wire.vision import Format, ResultKind
 from tests.agent.runtime.device import ROOT, Raw
 
@@ -97,15 +98,35 @@ def test_bytes_that_are_not_the_protocol_end_the_connection(raw: Raw) -> None:
     assert raw.next() is None
 
 
-def test_a_subscriber_that_asks_and_a_kind_that_is_not_built_are_unsupported(server: FakeServer, raw: Raw) -> None:
+def test_a_subscriber_that_asks_and_a_kind_that_is_not_served_are_unsupported(server: FakeServer, raw: Raw) -> None:
     raw.hello("m")
-    raw.send(query.json_frame(Kind.REPORT, {}, 1))
+    raw.send(query.json_frame(Kind.LIST, {}, 1))
     assert raw.code() == "unsupported"
     with closing(Raw(server.socket)) as subscriber:
         subscriber.send(query.hello(query.Hello("m", mode=query.Mode.SUBSCRIBE)))
         subscriber.frame(Kind.WELCOME)
-        subscriber.send(query.json_frame(Kind.REPORT, {}, 1))
+        subscriber.send(query.json_frame(Kind.LIST, {}, 1))
         assert subscriber.code() == "unsupported"
+
+
+def test_what_was_reported_can_be_asked(server: FakeServer) -> None:
+    with Client("m", server.socket) as asking:
+        answer = asking.infer(QUESTION)
+        assert asking.report(answer, "bad", "no cat")
+        server.switch("m", replace(MODEL, release=2))
+        assert not asking.report(answer, "good")
+    told = [Report(answer.id, 1, good=False, note="no cat"), Report(answer.id, 1, good=True)]
+    assert server.reports("m") == told
+    assert server.reports("other") == []
+    counts = stats(server.socket)["m"]
+    assert (counts["votes"], counts["votes_bad"]) == (1, 1)
+
+
+def test_what_is_no_report_is_refused_by_name(server: FakeServer, raw: Raw) -> None:
+    raw.hello("m")
+    raw.send(query.json_frame(Kind.REPORT, {}, 1), report(Report(1, 1, good=False), 2))
+    assert [raw.code(), raw.code()] == ["bad-report", "unknown-answer"]
+    assert server.reports("m") == []
 
 
 def test_an_interface_a_size_and_a_deadline_are_checked(server: FakeServer, raw: Raw) -> None:

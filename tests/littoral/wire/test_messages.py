@@ -11,6 +11,8 @@ from littoral import canonical
 from littoral.errors import DesiredStateError
 from littoral.wire import messages
 from littoral.wire.messages import (
+    SEVERITIES,
+    Alarm,
     Desired,
     Ending,
     Event,
@@ -48,8 +50,25 @@ REPORTED = Reported(
         ),
         "vehicle": ModelState(),
     },
-    warnings=("degraded",),
+    warnings=(Alarm("hot", "The device is hot", "warning", "81 degrees", "Cool it."),),
 )
+
+
+def test_alarms_are_read_the_worst_first_and_texts_of_older_agents_are_warnings() -> None:
+    value = json.loads(REPORTED.encode())
+    notice = {"code": "warm", "title": "Warm", "severity": "notice", "moon": "full"}
+    strange = {"code": "odd", "title": "Odd", "severity": "apocalyptic"}
+    critical = {"code": "too-hot", "title": "Too hot", "severity": "critical"}
+    value["warnings"] = ["degraded", notice, strange, critical]
+    found = messages.parse_reported(json.dumps(value).encode()).warnings
+    assert [(alarm.code, alarm.severity) for alarm in found] == [
+        ("too-hot", "critical"),
+        ("odd", "warning"),
+        ("other", "warning"),
+        ("warm", "notice"),
+    ]
+    assert found[2] == Alarm("other", "Warning", "warning", "degraded", "")
+    assert tuple(dict.fromkeys(alarm.severity for alarm in found)) == SEVERITIES
 
 
 # --- desired state -----------------------------------------------------------------------------------------
@@ -160,7 +179,19 @@ def test_a_newer_device_may_say_more_than_this_version_knows() -> None:
     assert messages.parse_reported(json.dumps(value).encode()) == REPORTED
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"models": []}', b'{"models": {"a": 1}}', b'{"warnings": 3}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"models": []}',
+        b'{"models": {"a": 1}}',
+        b'{"warnings": 3}',
+        b'{"warnings": [3]}',
+        b'{"warnings": [{}]}',
+    ],
+)
 def test_a_malformed_reported_state_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         messages.parse_reported(data)

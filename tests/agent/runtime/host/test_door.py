@@ -230,7 +230,7 @@ def test_a_client_that_vanishes_within_a_frame_harms_nobody(device: Device) -> N
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        (query.Kind.REPORT, "unsupported"),
+        (query.Kind.REPORT, "bad-report"),
         (query.Kind.LIST, "unsupported"),
         (query.Kind.SHARE, "bad-share"),
         (query.Kind.DETECT, "bad-picture"),

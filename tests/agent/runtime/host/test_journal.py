@@ -37,6 +37,8 @@ BUNDLE = "0123456789ab" + "0" * 52
             control.Died("m", 3, BUNDLE, "committed", 0, 70),
             "WARNING m: the worker of release 3 ended with status 70",
         ),
+        (control.Pace(100, shadows=False), "INFO workers rest 100 % of each run's time, without shadows"),
+        (control.Pace(0, shadows=True), "INFO at full pace, with shadows"),
         (control.Tried(1, "m", BUNDLE), "INFO m: bundle 0123456789ab passed its self-test"),
         (
             control.Tried(1, "m", BUNDLE, "hung", "it did not end"),

@@ -113,18 +113,32 @@ def test_the_next_worker_goes_on_with_what_is_there(held: int) -> None:
     assert {each.data for each in ring.read_all(held).values()} == {blocks(1), blocks(2), blocks(3)}
 
 
-def test_a_picture_is_kept_as_what_is_made_of_it(held: int) -> None:
-    make: Callable[[bytes], tuple[bytes, bytes]] = lambda data: (b"jpeg of " + data, bytes(64))  # noqa: E731
-    show(Sampler(held, 10**7), Taken(1, INTERFACE, b"frame", bytes(4), make))
+def frame(keep: Callable[[bytes], bytes], grey: int = 0) -> Taken:
+    return Taken(1, INTERFACE, b"frame", bytes(4), sketch=lambda data: bytes([grey]) * 64, keep=keep)
+
+
+def test_a_frame_is_kept_as_what_is_made_of_it(held: int) -> None:
+    show(Sampler(held, 10**7), frame(lambda data: b"jpeg of " + data))
     (kept,) = ring.read_all(held).values()
     assert (kept.kind, kept.data, kept.sketch) == (Kind.PICTURE, b"jpeg of frame", bytes(64))
 
 
-def test_a_picture_that_cannot_be_kept_is_dropped(held: int) -> None:
-    def refuse(data: bytes) -> tuple[bytes, bytes]:
+def test_nothing_is_made_of_a_frame_like_one_that_is_held(held: int) -> None:
+    made: list[bytes] = []
+
+    def keep(data: bytes) -> bytes:
+        made.append(data)
+        return b"jpeg"
+
+    show(Sampler(held, 10**7), *(frame(keep, grey) for grey in (0, 3, 100)))
+    assert (len(made), len(ring.read_all(held))) == (2, 2)
+
+
+def test_a_frame_that_cannot_be_kept_is_dropped(held: int) -> None:
+    def refuse(data: bytes) -> bytes:
         raise PictureError("no JPEG")
 
-    show(Sampler(held, 10**7), Taken(1, INTERFACE, b"frame", bytes(4), refuse))
+    show(Sampler(held, 10**7), frame(refuse))
     assert ring.read_all(held) == {}
 
 
