@@ -30,8 +30,8 @@ class Gate:
 
 
 GATES = {
-    Lineage.REBUILD: Gate("rebuild", 500_000, 0.15),
-    Lineage.RETRAINED: Gate("retrained", 0, 0.45),
+    Lineage.REBUILD: Gate("rebuild", 700_000, 0.15),
+    Lineage.RETRAINED: Gate("retrained", 200_000, 0.35),
     Lineage.OTHER: Gate("other", None, None),
 }
 

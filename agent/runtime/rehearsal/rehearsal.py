@@ -35,7 +35,7 @@ STRIKES = 3  # errors where the baseline answers; one may be chance
 AGAIN = 3  # inputs that are asked twice
 TIMED_AGAIN = 16  # runs, where one release seems slower
 SLOW = 1.5  # times the baseline's median, from which on it is measured again
-ALIKE = 0.9  # skill from which on no fault has anything to explain
+ALIKE = 0.98  # skill from which on no fault has anything to explain
 LEAST_INPUTS = 16  # below which nothing is compared
 MILLION = 1_000_000
 

@@ -74,9 +74,15 @@ def test_scenes_are_counted_by_what_they_show() -> None:
     base = np.full((1, 64), 100, np.uint8)
     near = base + 7
     far = base + 8
-    assert scenes(np.concatenate((base, base, near))) == [0]
-    assert scenes(np.concatenate((base, near, far, base))) == [0, 2]
+    assert scenes(np.concatenate((base, base, near)), pictures=False) == [0]
+    assert scenes(np.concatenate((base, near, far, base)), pictures=False) == [0, 2]
     assert len(scenes(different(40))) == 40
+
+
+def test_a_picture_in_another_light_shows_the_same_scene_and_the_dark_shows_one() -> None:
+    by_day = different(3) / 2
+    lights = [by_day * gain + offset for gain, offset in ((1, 0), (0.3, 0), (1.6, 20), (0.02, 1))]
+    assert scenes(np.rint(np.concatenate(lights)).astype(np.uint8)) == [0, 1, 2, 9]
 
 
 def test_the_worst_examples_come_first_with_their_part_of_all_distance() -> None:
