@@ -104,11 +104,11 @@ def _judge(number: int) -> Tally:
     return _sitting.judge(number)
 
 
-def run(plan: Plan, cache: Path, only: tuple[str, ...] = ()) -> Iterator[Tally]:
-    """Subject by subject. only: names of those that are wanted."""
+def run(plan: Plan, cache: Path, only: tuple[str, ...] = (), folder: Path | None = None) -> Iterator[Tally]:
+    """Subject by subject. only: names of those that are wanted. folder: of further models."""
     global _sitting  # what a forked child inherits need not be packed
     album = open_album()
-    for subject in make(album, plan.views, cache):
+    for subject in make(album, plan.views, cache, folder):
         if only and subject.name not in only:
             continue
         for part in subject.pools:

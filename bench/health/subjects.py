@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.runtime.engines import open_engine
 from bench.health import lessons, network, pictures
 from bench.health.lessons import Family, Lesson
 from bench.health.network import Architecture, Convolution, Floats
@@ -22,6 +23,8 @@ from bench.health.pictures import TRAINED_LIGHTS, Pool, Signs
 from bench.health.releases import Variant, misread, of_family, rebuilt, spoiled
 from bench.health.tflite import CENTRED, UNIT
 from examples.demo import assets
+from fleet import modelfile
+from littoral.errors import LittoralError
 
 CHOOSING, TESTING = "choosing", "testing"
 KNOWN = {
@@ -40,6 +43,7 @@ KNOWN = {
     ),
 }
 SIDE = 32
+MOST_SIDE, MOST_FIXED = 128, 40  # pixels of models of a folder; views that the cameras need
 TRUNK = (Convolution(16), Convolution(24), Convolution(32))
 DIGITS = {
     "training": slice(0, 900),
@@ -70,13 +74,19 @@ class Subject:
     card: str = ""
 
 
-def make(album: Album, views: int, cache: Path) -> Iterator[Subject]:
-    """views: of each pool. The demo's classifier, which takes fifty times as long, gets a third of them."""
+def make(album: Album, views: int, cache: Path, folder: Path | None = None) -> Iterator[Subject]:
+    """views: of each pool. The demo's classifier, which takes fifty times as long, gets a third of them; models of the
+    folder a tenth.
+    """
     yield places(album, CHOOSING, views, cache)
     yield places(album, TESTING, views, cache)
     yield signs(album, views, cache)
     yield finder(album, views, cache)
     yield cifar(album, views // 3)
+    for path in sorted(folder.glob("*.tflite")) if folder else ():
+        found = of_file(album, path, max(views // 10, MOST_FIXED))
+        if found is not None:
+            yield found
 
 
 def places(album: Album, part: str, views: int, cache: Path) -> Subject:
@@ -149,6 +159,32 @@ def cifar(album: Album, views: int) -> Subject:
         pools={
             CHOOSING: pictures.pool(album.choosing, (), views, SIDE, seed=7),
             TESTING: pictures.pool(album.testing, (), views, SIDE, seed=8),
+        },
+    )
+
+
+def of_file(album: Album, path: Path, views: int) -> Subject | None:
+    """A classifier of square pictures of 8 bits; None where the file is none, or too large to be asked so often."""
+    content = path.read_bytes()
+    try:
+        interface = modelfile.read(content).interface
+        open_engine("litert").load(content, ()).interpreter()
+    except LittoralError:
+        return None
+    takes, gives = interface.inputs[0], interface.outputs[0]
+    side = takes.shape[1] if len(takes.shape) == 4 else 0
+    fits = len(interface.inputs) == len(interface.outputs) == 1 and takes.shape == (1, side, side, 3)
+    if not fits or side > MOST_SIDE or side % 8 or "int8" not in takes.dtype or "int8" not in gives.dtype:
+        return None
+    about_black = takes.zero_point == (0 if takes.dtype == "uint8" else -128)
+    made = (*spoiled(content), *misread(content, UNIT if about_black else CENTRED), *rebuilt(content))
+    return Subject(
+        name=path.stem,
+        labels=tuple(map(str, range(gives.size_bytes))),
+        variants=made,
+        pools={
+            CHOOSING: pictures.pool(album.choosing, (), views, side, seed=12),
+            TESTING: pictures.pool(album.testing, (), views, side, seed=13),
         },
     )
 
