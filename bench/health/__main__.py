@@ -23,7 +23,7 @@ def main() -> int:
 
     plan = study.FULL if options.full else study.Plan()
     tallies = []
-    for tally in study.run(plan, CACHE, tuple(options.models)):
+    for tally in study.run(plan, CACHE, tuple(options.names), options.models):
         tallies.append(tally)
         print(report.line(tally), file=sys.stderr, flush=True)
     print(report.text(tallies, plan))
@@ -34,9 +34,8 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="./dev bench health", description=(__doc__ or "").split("\n")[0])
-    made.add_argument(
-        "models", nargs="*", metavar="MODEL", help="only these: places-choosing, places-testing, signs ..."
-    )
+    made.add_argument("names", nargs="*", metavar="MODEL", help="only these")
+    made.add_argument("--models", type=Path, metavar="DIR", help="spoil the classifiers of a folder too")
     made.add_argument("--full", action="store_true", help="10,000 rings for what is good, 1,000 for each fault")
     made.add_argument("--json", type=Path, metavar="FILE", help="write every count")
     return made

@@ -43,7 +43,7 @@ KNOWN = {
     ),
 }
 SIDE = 32
-MOST_SIDE, MOST_FIXED = 128, 40  # pixels of models of a folder; views that the cameras need
+MOST_SIDE, LEAST_VIEWS = 128, 40  # pixels of models of a folder; views that the cameras need
 TRUNK = (Convolution(16), Convolution(24), Convolution(32))
 DIGITS = {
     "training": slice(0, 900),
@@ -84,7 +84,7 @@ def make(album: Album, views: int, cache: Path, folder: Path | None = None) -> I
     yield finder(album, views, cache)
     yield cifar(album, views // 3)
     for path in sorted(folder.glob("*.tflite")) if folder else ():
-        found = of_file(album, path, max(views // 10, MOST_FIXED))
+        found = of_file(album, path, max(views // 10, LEAST_VIEWS))
         if found is not None:
             yield found
 

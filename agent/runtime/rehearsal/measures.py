@@ -72,7 +72,9 @@ class Measures:
 
 
 def measure(release: Answers, baseline: Answers, sketches: Sketches, pictures: bool = True) -> Measures:
-    """sketches: of the inputs, [N, 64], which are pictures or not. Both have the answers to the same N inputs, N > 0."""
+    """sketches: of the inputs, [N, 64]. pictures: whether that is what they show. Both have the answers to the same N
+    inputs, N > 0.
+    """
     agreed, by_chance = _agreement(release, baseline)
     if release.boxes is not None and baseline.boxes is not None:
         sure, disagreements = _lost_boxes(release.boxes, baseline.boxes)
