@@ -25,6 +25,7 @@ SCENE = 8.0  # mean difference of two sketches in the same light, from which on 
 CONTRAST, LEAST_CONTRAST = 32.0, 8.0  # what light is evened out to, of 255; below the second there is nothing to see
 SPREAD_SCORES, SPREAD_OTHERS = 0.15, 0.10  # of answers, below which skill says nothing; others: of the median length
 FLAT = 1e-3  # range of a score that says the same to everything
+MOSTLY, AS_OFTEN = 0.75, 0.5  # of the inputs that one class is said to; part of that, of the baseline's commonest class
 WORST = 3  # examples that are told
 
 
@@ -170,10 +171,19 @@ def _is_sure(scores: Reals) -> Chosen:
 
 
 def _is_constant(release: Answers, baseline: Answers) -> bool:
-    """A range below a thousandth of the unit; of what are no scores, of the baseline's own range."""
+    """A range below a thousandth of the unit (of what are no scores, of the baseline's own range), or one class for
+    nearly everything.
+    """
+    if not varies(baseline):
+        return False
     ours, theirs = (np.ptp(answers.values, axis=0) for answers in (release, baseline))
     unit = 1.0 if baseline.scores else float(theirs.max())
-    return bool(ours.max() < FLAT * unit) and varies(baseline)
+    if ours.max() < FLAT * unit:
+        return True
+    if not (release.scores and baseline.scores):
+        return False
+    often, usual = (np.bincount(answers.values.argmax(axis=1)).max() for answers in (release, baseline))
+    return bool(often >= MOSTLY * len(release.values) and usual <= AS_OFTEN * often)
 
 
 # --- boxes -------------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ def test_equal_answers_pass_every_gate(lineage: Lineage) -> None:
     [
         ({"skill_ppm": 699_999}, "differs", "", ""),
         ({"skill_ppm": 700_000}, "", "", ""),
-        ({"skill_ppm": 200_000}, "differs", "", ""),
-        ({"skill_ppm": 199_999}, "differs", "differs", ""),
+        ({"skill_ppm": 250_000}, "differs", "", ""),
+        ({"skill_ppm": 249_999}, "differs", "differs", ""),
         ({"disagreements": binomial.limit(60, 0.15, 1e-4)}, "differs", "", ""),
         ({"disagreements": binomial.limit(60, 0.35, 1e-4)}, "differs", "differs", ""),
         ({"boxes_ppm": 300_000}, "differs", "", ""),

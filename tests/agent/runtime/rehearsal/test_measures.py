@@ -58,6 +58,18 @@ def test_a_constant_release_beside_a_constant_baseline_is_not_constant() -> None
     assert not measure(same, same, different(N)).constant
 
 
+@pytest.mark.parametrize(("alike", "constant"), [(48, True), (47, False)])
+def test_one_class_for_three_of_four_inputs_is_constant_where_the_baseline_tells_them_apart(
+    alike: int, constant: bool
+) -> None:
+    theirs = [n % CLASSES for n in range(N)]
+    ours = [*[0] * alike, *[1 + n % 9 for n in range(N - alike)]]
+    found = measure(Answers(one_hot(ours, 0.4), True), Answers(one_hot(theirs), True), different(N))
+    assert found.constant == constant
+    streets = [*[0] * (alike - 20), *theirs[alike - 20 :]]  # mostly one thing, for the baseline too
+    assert not measure(Answers(one_hot(ours), True), Answers(one_hot(streets), True), different(N)).constant
+
+
 def test_skill_says_nothing_where_the_baseline_hardly_varies() -> None:
     still = Answers(one_hot([3] * N), scores=True)
     assert not varies(still)
