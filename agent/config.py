@@ -124,6 +124,7 @@ class Probation:
     canary_s: float = 5.0  # an inference through the real socket, this often
     health_d: str = "/etc/littoral/health.d"  # folder of the owner's own checks; empty: there are none
     checks_s: float = 60.0  # they are asked this often
+    understudy: bool = True  # the baseline stays loaded beside a trial, where memory allows
 
 
 @dataclass(frozen=True, slots=True)

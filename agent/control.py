@@ -183,6 +183,8 @@ class Counters:
     busy, replaced, expired: requests not run, as too many waited, a newer one came, or their deadline passed.
     queued_us, invoked_us: sums over all answers. waiting: requests now, and connections that the worker has not taken;
     subscribers: connections now.
+    outdone: requests on which the release failed and the baseline answered in its place; not in errors. overtaken: that
+    the baseline answered because the release was too slow. excused: on which both failed; not in errors.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -208,6 +210,9 @@ class Counters:
     waiting: int = 0
     subscribers: int = 0
     memory_bytes: int = 0
+    outdone: int = 0
+    overtaken: int = 0
+    excused: int = 0
     histogram: tuple[int, ...] = (0,) * 32
 
 
@@ -225,7 +230,10 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A worker ended without being asked to. signal 0: it exited with `status`."""
+    """A worker ended without being asked to. signal 0: it exited with `status`.
+
+    hung: it answered nothing any more, and was ended for that, or is about to.
+    """
 
     model: str
     release: int
@@ -234,6 +242,7 @@ class Died:
     signal: int
     status: int
     memory: bool = False  # killed for want of memory
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,11 +127,12 @@ def test_a_release_waits_for_what_was_bad_before_and_a_wanted_check_only_warns(f
     add(fleet, "wanted", "fan", "#!/bin/sh\necho the fan stands; exit 1\n")
     start(fleet, 2)
     fleet.wait("the reason", lambda: "is bad already: it is dark (external)" in status(fleet) or None)
-    held = stands(fleet, "held")
-    assert "the required check lamp is bad already: it is dark" in held["reason"]
+    reason = "the required check lamp is bad already: it is dark"
+    fleet.wait("the reason upstream", lambda: reason in stands(fleet, "held")["reason"] or None)
     told = status(fleet)
-    assert "warning: the required check lamp is bad: it is dark" in told
-    assert "warning: the wanted check fan is bad: the fan stands" in told
+    assert "warning: A health check of this device is bad (check-bad)" in told
+    assert "the required check lamp is bad: it is dark" in told
+    assert "the wanted check fan is bad: the fan stands" in told
     assert served(fleet) == 1
     dark.unlink()
     stands(fleet, "committed")

@@ -43,8 +43,8 @@ class Policy:
 class Verdict:
     """A trial is bad. `facts` are the numbers behind `reason`.
 
-    code: crashed, resources (its worker was killed for want of memory: it proves nothing of the bytes), not-finite,
-    constant, errors, late, canary, external.
+    code: crashed, hung, resources (its worker was killed for want of memory: it proves nothing of the bytes),
+    not-finite, constant, errors, late, reported, canary, external.
     """
 
     code: str
@@ -125,6 +125,8 @@ class Judge:
         """Its worker ended without being asked to."""
         if died.memory:
             self._find("resources", ("its worker was killed for want of memory", {"signal": died.signal}))
+        elif died.hung:
+            self._find("hung", ("its model does not come back from a run", {"signal": died.signal}))
         elif died.signal:
             facts: dict[str, int | str] = {"signal": died.signal}
             self._find("crashed", (f"its worker was killed by {_signal_name(died.signal)}", facts))

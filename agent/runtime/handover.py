@@ -5,9 +5,11 @@ The channel is a SOCK_SEQPACKET pair; each message is one JSON object and its de
 travels in a memfd, because one message holds at most about 212,000 bytes. `fds` are a connection's: its socket, its
 state, and what its client shared.
 
-    host to worker: give {id} +fds, stage {stage}, pace {rest_percent}, drain
-    worker to host: welcome {part}, ready {load_us}, failed {code, reason}, ack {id}, lost {id}, closed {id},
-                    back {id} +fds, counters {...}, notes {notes}, drained {counters}
+    host to worker: give {id} +fds, stage {stage}, pace {rest_percent}, understudy {stateful} +fd, ping,
+                    drain
+    worker to host: welcome {part}, ready {load_us, stateful}, failed {code, reason}, ack {id}, lost {id},
+                    closed {id}, back {id} +fds, counters {...}, notes {notes}, pong, hung,
+                    drained {counters}
 
 A WELCOME is as long as the model's labels make it, and travels in parts before `ready`.
 """

@@ -22,8 +22,8 @@ EXTERNAL = "external"
 
 class ReadyStep(Step):
     """A release that passed its self-test. Its deadline runs only while another model is in probation: windows may be
-    far apart, a summer long, a bad check is for its owner to mend, and how long leases are waited for has a limit of its
-    own. The time for which a rollout has it answer beside its baseline comes on top.
+    far apart, a summer long, a bad check is for its owner to mend, and how long leases are waited for has a limit of
+    its own. The time for which a rollout has it answer beside its baseline comes on top.
 
     Raises WindowError for a wish whose window is none.
     """

@@ -269,5 +269,7 @@ class StuckStep(RollbackStep):
 def _death(died: control.Died) -> Result:
     if died.memory:
         return Result(Outcome.REFUSED, "resources", "its worker was killed for want of memory")
+    if died.hung:
+        return Result(Outcome.BAD, "hung", "its model does not come back from a run", facts={"signal": died.signal})
     how = f"signal {died.signal}" if died.signal else f"status {died.status}"
     return Result(Outcome.BAD, "crashed", f"its worker ended with {how}", facts={"signal": died.signal})

@@ -65,9 +65,7 @@ def agent(device: Device, environment: dict[str, str] | None = None) -> Iterator
     command = [sys.executable, "-c", AGENT, str(device.state / "agent.toml")]
     with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
         try:
-            until(
-                lambda: "the runtime is away" not in told(device).get("warnings", ["the runtime is away"]), "the agent"
-            )
+            until(lambda: "warnings" in told(device) and not warned(device, "nothing listens"), "the agent")
             yield process
         finally:
             process.kill()
@@ -84,7 +82,7 @@ def told(device: Device) -> dict[str, Any]:
 
 
 def warned(device: Device, words: str) -> bool:
-    return any(words in warning for warning in told(device).get("warnings", []))
+    return any(words in warning["text"] for warning in told(device).get("warnings", []))
 
 
 def use(device: Device) -> bool:

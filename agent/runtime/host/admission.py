@@ -1,6 +1,6 @@
 """How a release comes into memory: what it needs and runs on, whether it fits beside what is loaded, and is forked."""
 
-from agent.runtime.host import memory
+from agent.runtime.host import journal, memory
 from agent.runtime.host.choice import Target
 from agent.runtime.host.memory import Switch
 from agent.runtime.host.surroundings import Settings, Surroundings
@@ -31,6 +31,20 @@ class Admission:
         if switch is Switch.OVERLAP and (alone or self._shares_accelerator(old)):
             return Switch.HANDOVER
         return switch
+
+    def follow(self, old: Worker | None, beside_bytes: int, *, alone: bool, needed: bool) -> Switch:
+        """How it can follow `old` now; REFUSE: others make room, and it is to be tried again. beside_bytes: of the
+        baseline beside its trial. Raises NoRoomError where they do not, and it is `needed` now: somebody asks for it.
+        """
+        free_bytes = self.free_bytes(beside_bytes)
+        switch = self.switch_from(old, free_bytes, alone)
+        short_bytes = self.need_bytes - free_bytes
+        if switch is not Switch.REFUSE or self._around.make_room(self._model, short_bytes):
+            return switch
+        if needed:
+            raise self.no_room(free_bytes)
+        journal.say(f"{self._model}: is served although the budget is {short_bytes} bytes short of it", "WARNING")
+        return Switch.HANDOVER  # at start and after a death: it was admitted before
 
     def check_beside(self, trial: Worker | None, own_bytes: int) -> None:
         """Raises NoRoomError where it cannot be loaded beside its trial; all of the model takes `own_bytes`."""

@@ -66,7 +66,9 @@ class Host:
         workshop = Workshop(self._loop, opened, limits, runtime.trial_timeout_s)
         self._workshop = workshop
         self._pace = control.Pace(0, shadows=True)
-        self._serving = surroundings.Settings(shelf, workshop, runtime.vouch_grace_s, self._budget_bytes)
+        self._serving = surroundings.Settings(
+            shelf, workshop, runtime.vouch_grace_s, self._budget_bytes, config.probation.understudy
+        )
         self._access = access.of_device(config.access)
         _raise_descriptor_limit(
             runtime.max_connections * (DESCRIPTORS_PER_CONNECTION + runtime.max_shares) + OTHER_DESCRIPTORS
@@ -281,9 +283,10 @@ class Host:
         return model
 
     def _free_bytes(self, model: str) -> int:
-        """What a release of `model` may take at most: all that other models leave."""
+        """What a release of `model` may take at most: all that other models leave, or leave where they must."""
         self._measure()
-        return max(0, self._budget_bytes - self.others_bytes(model))
+        beside_bytes = sum(other.beside_bytes for name, other in self._models.items() if name != model)
+        return max(0, self._budget_bytes - self.others_bytes(model) + beside_bytes)
 
     def _measure(self) -> None:
         for worker in self._workers():
@@ -303,6 +306,8 @@ class Host:
                 self.tell(listing.reported(name, model.current, notes))  # before the counts that may decide on it
         for counters in self._counters():
             self.tell(counters)
+        for worker in self._workers():
+            worker.check()
         self._room.rest()
 
     def _feed(self) -> None:

@@ -56,6 +56,8 @@ def _sentence(message: control.Message) -> str:
         case control.Failed():
             return f"{message.model}: bundle {message.bundle[:12]} cannot be loaded ({message.code}): {message.reason}"
         case control.Died():
+            if message.hung:
+                return f"{message.model}: the worker of release {message.release} does not come back from a run"
             how = f"signal {message.signal}" if message.signal else f"status {message.status}"
             memory = ", for want of memory" if message.memory else ""
             return f"{message.model}: the worker of release {message.release} ended with {how}{memory}"

@@ -21,15 +21,22 @@ class Room:
                 model.sleep()
 
     def make(self, wanted: str, missing_bytes: int) -> bool:
-        """Unloads idle models of at most the priority of `wanted`, the longest idle first, if they hold so much."""
+        """Unloads baselines beside their trials, and idle models of at most the priority of `wanted`, the longest idle
+        first, if they hold so much.
+        """
         chosen: list[Model] = []
-        free_bytes = sum(model.memory_bytes for model in self._models.values() if model.asleep)  # are on their way out
+        all_models = self._models.values()
+        free_bytes = sum(model.memory_bytes for model in all_models if model.asleep)  # are on their way out
+        free_bytes += sum(model.beside_bytes for model in all_models)
         for model in self._idle(self._models[wanted].treatment.priority):
             if free_bytes < missing_bytes and model.name != wanted:
                 chosen.append(model)
                 free_bytes += model.memory_bytes
         if free_bytes < missing_bytes:
             return False
+        for model in all_models:
+            if model.leave_beside():
+                journal.say(f"{model.name}: the baseline beside its trial is unloaded to make room for {wanted}")
         for model in chosen:
             journal.say(f"{model.name}: unloaded to make room for {wanted}")
             model.sleep()

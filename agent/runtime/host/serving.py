@@ -111,7 +111,7 @@ class Model:
         on_trial = target is not None and target.stage == "trial"
         if carried.alias == "trial" and not on_trial:
             self.refuse(carried, errors.NoReleaseError(f"no release of {self.name} is on trial"))
-        elif self.current is not None and _suits(self.current, carried.alias):
+        elif self.current is not None and self.current.suits(carried.alias):
             self.current.give(carried)
         elif carried.alias == "baseline" and self.current is not None and self._draining is None:
             self._take_beside(carried)
@@ -184,6 +184,11 @@ class Model:
         return [worker for worker in all_there_may_be if worker is not None]
 
     @property
+    def beside_bytes(self) -> int:
+        """Of its memory, what the baseline beside its trial takes."""
+        return self._beside.memory_bytes
+
+    @property
     def memory_bytes(self) -> int:
         """As last measured, of all its workers."""
         return sum(worker.memory_bytes for worker in self.workers)
@@ -201,7 +206,7 @@ class Model:
         elif self.current is not None and target.slot.bundle in self._troubles.barred:
             self._serve_on(replace(self.current.target, reason="failed"))  # nothing better is left
         elif (beside := self._beside.adopt(target.slot.bundle, self)) is not None:
-            self._install(beside)
+            self._adopt(beside)
         elif not self.asleep:
             self._load(target)
         if target is None or target.stage != "trial":
@@ -222,6 +227,7 @@ class Model:
         self._applying = self._on_demand = False
         self._tell_serving(target.reason)
         self._give_waiting()
+        self._keep_understudy()
 
     def _load(self, target: Target) -> None:
         delay_s = self._troubles.not_before - time.monotonic()
@@ -233,9 +239,12 @@ class Model:
             if target.slot.bundle in self._troubles.failures:
                 self._tell_serving(self.reason)
             return
+        self._wants_room = False
         try:
             admission = Admission(self.name, target, self._settings, self._around)
-            switch = self._switch(admission)
+            needed = self._applying or self._on_demand
+            switch = admission.follow(self.current, self._beside.memory_bytes, alone=self._handover, needed=needed)
+            self._wants_room = switch is Switch.REFUSE
             if switch is Switch.HANDOVER and self.current is not None:
                 self._drain()
             elif switch is not Switch.REFUSE:
@@ -245,21 +254,6 @@ class Model:
                 self._sleep_on(error)
             else:
                 self._could_not_load(target, error.code, str(error))
-
-    def _switch(self, admission: Admission) -> Switch:
-        """REFUSE: others make room, and it is to be tried again. Raises NoRoomError where they do not."""
-        free_bytes = admission.free_bytes(self._beside.memory_bytes)
-        switch = admission.switch_from(self.current, free_bytes, self._handover)
-        self._wants_room = switch is Switch.REFUSE and self._around.make_room(
-            self.name, admission.need_bytes - free_bytes
-        )
-        if switch is not Switch.REFUSE or self._wants_room:
-            return switch
-        if self._applying or self._on_demand:
-            raise admission.no_room(free_bytes)
-        short_bytes = admission.need_bytes - free_bytes
-        journal.say(f"{self.name}: is served although the budget is {short_bytes} bytes short of it", "WARNING")
-        return Switch.HANDOVER  # at start and after a death: it was admitted before
 
     def _sleep_on(self, error: errors.NoRoomError) -> None:
         """Somebody asked, and there is no room now."""
@@ -281,6 +275,20 @@ class Model:
         admission = Admission(self.name, target, self._settings, self._around)
         admission.check_beside(self.current, self.memory_bytes)
         return admission.fork(owner, gentle=True)
+
+    def _keep_understudy(self) -> None:
+        """The baseline stays loaded beside its trial, ready to take its place."""
+        trial, settled = self.current, self._loading is None and self._draining is None
+        if trial is None or not settled or trial.target.stage != "trial" or not self._settings.understudy:
+            return
+        if self.record is not None and self.record.baseline is not None:
+            self._beside.stand_by(trial, Target(self.record.baseline, "committed"))
+
+    def _adopt(self, beside: Worker) -> None:
+        if beside.welcome:
+            self._install(beside)
+        else:
+            self._loading = beside
 
     def _install(self, worker: Worker) -> None:
         """From now on this one answers."""
@@ -347,19 +355,27 @@ class Model:
 
     def beside_ended(self) -> None:
         self._around.room_came()
+        self._keep_understudy()
+
+    def worker_hung(self, worker: Worker) -> None:
+        """With the baseline at hand the worker gives its clients back; else it ends with them."""
+        if worker is not self.current or worker.hung or worker.target.stage == "local":
+            return
+        worker.hung = True
+        if worker.target.stage == "trial" and self._beside.worker is not None:
+            self._died(worker, Ended(0, 0, False, 0, 0))
+        else:
+            worker.kill()
 
     # --- troubles ---------------------------------------------------------------------------------------------
 
     def _died(self, worker: Worker, ended: Ended) -> None:
-        slot, stage = worker.target.slot, worker.target.stage
-        self._around.tell(
-            control.Died(self.name, slot.release, slot.bundle, stage, ended.signal, ended.status, ended.memory)
-        )
+        self._around.tell(worker.died(self.name, ended))
         self._applying = False
-        if stage == "trial":
-            self._troubles.barred[slot.bundle] = "died"
+        if worker.target.stage == "trial":
+            self._troubles.barred[worker.bundle] = "died"
         else:
-            self._count_death(slot.bundle)
+            self._count_death(worker.bundle)
         self._settle()
 
     def _could_not_load(self, target: Target, code: str, reason: str) -> None:
@@ -427,8 +443,3 @@ class Model:
         else:
             slot = target.slot
             self._around.tell(control.Serving(self.name, slot.release, slot.bundle, target.stage, reason))
-
-
-def _suits(worker: Worker, alias: str) -> bool:
-    """Whether this worker answers those who asked for `alias`."""
-    return not alias or (alias == "trial") == (worker.target.stage == "trial")

@@ -20,6 +20,7 @@ class Settings:
     workshop: Workshop
     vouch_grace_s: float
     budget_bytes: int
+    understudy: bool  # the baseline is kept beside a trial
 
 
 class Surroundings(Protocol):

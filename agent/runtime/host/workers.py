@@ -6,10 +6,12 @@ that dies in between.
 
 import json
 import os
+import socket
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent import control
 from agent.runtime.engine import Delegate, Engine, Tuning
 from agent.runtime.handover import RETRY_S, Carried, Message, channel_pair
 from agent.runtime.host import memory
@@ -21,6 +23,8 @@ from agent.runtime.release import Release
 from agent.runtime.worker.worker import Settings, run
 from littoral.errors import NoRoomError
 
+HUNG_S = 10  # above the longest single inference; a worker that is silent for longer has hung
+QUIET_S = 5  # a worker says something each second while it is asked; one that has not for so long is asked if it lives
 TRIAL_OOM_SCORE = 500  # the newcomer is the kernel's first choice when memory ends
 GENTLE_NICE = 10  # of a worker that loads while another one serves: a tenth of the CPU where both want it
 
@@ -55,6 +59,10 @@ class Owner(Protocol):
 
     def worker_drained(self, worker: "Worker") -> None: ...
 
+    def worker_hung(self, worker: "Worker") -> None:
+        """Its model does not come back from a run. The worker itself lives, unless it is killed."""
+        ...
+
     def worker_ended(self, worker: "Worker", ended: Ended) -> None: ...
 
 
@@ -62,6 +70,7 @@ class Worker:
     """One worker process. `welcome` is what its clients are told, empty until it is ready.
 
     used_at: when it was last asked or given a client (monotonic clock). notes: why apps found its answers bad.
+    stateful: its model keeps a state. hung: it was ended because it did not answer.
     """
 
     def __init__(
@@ -81,9 +90,12 @@ class Worker:
         self.welcome: dict[str, Any] = {}
         self.counts: dict[str, Any] = {}
         self.notes = Notes()
+        self.stateful = self.hung = False
         self._welcome_parts: list[str] = []
         self.used_at = time.monotonic()
         self._loop = loop
+        self._lent: list[socket.socket] = []  # until they were sent
+        self._silent_s = 0
         self._given: dict[int, Carried] = {}  # not acknowledged yet
         self._holds: dict[int, str] = {}  # its connections, and the alias each one asked for
         self._deadline: Timer | None = None
@@ -143,6 +155,25 @@ class Worker:
             self._rest_percent = percent
             self._send("pace", {"rest_percent": percent})
 
+    def stand_by(self, understudy: socket.socket, *, stateful: bool) -> None:
+        """The other end of this leads to the baseline, which a trial may ask in its place. Takes the socket over."""
+        self._lent.append(understudy)
+        self._send("understudy", {"stateful": stateful}, (understudy.fileno(),))
+
+    def check(self) -> None:
+        """To be called each second: ends a worker that has hung. A second that takes longer, as much else does then,
+        counts as one. A local file may take as long as whoever tries it out likes.
+        """
+        if not self.welcome or not self.has_clients or self._deadline is not None or self.target.stage == "local":
+            self._silent_s = 0
+            return
+        self._silent_s += 1
+        if self._silent_s == QUIET_S:
+            self._send("ping")
+        elif self._silent_s > QUIET_S + HUNG_S and not self.hung:
+            self.hung = True
+            self.kill()
+
     def drain(self, within_s: float) -> None:
         """Finish the answer at hand, give every connection back, end. Killed if that takes too long."""
         self._send("drain")
@@ -185,6 +216,15 @@ class Worker:
             return "crashed", f"killed by signal {ended.signal} while it loaded"
         return "crashed", f"ended with status {ended.status} while it loaded"
 
+    def died(self, model: str, ended: Ended) -> control.Died:
+        """What is told of its end, where nobody asked for that."""
+        slot, how = self.target.slot, (ended.signal, ended.status, ended.memory)
+        return control.Died(model, slot.release, slot.bundle, self.target.stage, *how, self.hung)
+
+    def suits(self, alias: str) -> bool:
+        """Whether it answers those who asked for `alias`."""
+        return not alias or (alias == "trial") == (self.target.stage == "trial")
+
     # --- what comes from it -----------------------------------------------------------------------------------
 
     def _on_channel(self, events: int) -> None:
@@ -196,6 +236,7 @@ class Worker:
         """Takes all messages that are there; the end of the channel is told by the pidfd."""
         try:
             while (message := self._channel.receive()) is not None:
+                self._silent_s = 0
                 self._take(message)
         except EOFError:
             self._loop.unwatch(self._channel.fileno())
@@ -207,6 +248,7 @@ class Worker:
                 self._welcome_parts.append(body["part"])
             case "ready":
                 self.expected()
+                self.stateful = body["stateful"]
                 if self._gentle:
                     self._child.set_nice(0)
                 self.welcome = json.loads("".join(self._welcome_parts))
@@ -230,6 +272,8 @@ class Worker:
                 self.used_at = time.monotonic()  # it tells only what has changed
             case "notes":
                 self.notes.take(body["notes"])
+            case "hung":
+                self.owner.worker_hung(self)
             case "drained":
                 self.counts = body
                 self.owner.worker_drained(self)
@@ -256,6 +300,7 @@ class Worker:
         self.expected()
         self._loop.unwatch(self._channel.fileno())
         self._channel.close()
+        self._close_lent()
         for id in self._holds:
             self.owner.worker_closed(id)
         self._holds.clear()
@@ -273,12 +318,19 @@ class Worker:
         self._after(self._channel.flush())
 
     def _after(self, again: bool) -> None:
+        if not self._channel.unsent:
+            self._close_lent()
         try:
             self._loop.change(self._channel.fileno(), READ | (WRITE if self._channel.unsent and not again else 0))
         except (OSError, ValueError):
             return  # the worker is gone; its pidfd says so
         if again:
             self._loop.call_in(RETRY_S, self._flush)
+
+    def _close_lent(self) -> None:
+        for each in self._lent:
+            each.close()
+        self._lent.clear()
 
     def _too_late(self) -> None:
         self._timed_out = True
@@ -321,6 +373,7 @@ class Workshop:
             max_share_bytes=limits.max_share_bytes,
             ring=ring,
             ring_bytes=limits.ring_bytes,
+            hung_s=HUNG_S,
         )
         try:
             worker = Worker(self._loop, owner, self._engine, target, settings, need_bytes(target, release), gentle)

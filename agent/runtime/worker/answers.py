@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent.runtime.worker.connection import Connection
@@ -69,6 +70,36 @@ class Answers:
         self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
         if self._sampler is not None and self._sampler.due and result.finite and not signature.key:
             self._sampler.take(run.taken())
+
+    def relay(self, run: Inference, frame: query.Frame, *, failed: bool) -> None:
+        """Sends the understudy's answer, as the release has failed, or else is too slow, and counts that."""
+        signature, size_bytes = run.signature, len(frame.body)
+        head = query.HEADER.pack(query.MAGIC, query.VERSION, frame.kind, size_bytes, run.id)
+        run.connection.send(head, frame.body)
+        signature.answers += 1
+        for subscriber in signature.subscribers:
+            head = query.HEADER.pack(query.MAGIC, query.VERSION, frame.kind, size_bytes, signature.answers)
+            subscriber.offer(head, frame.body)
+        if failed:
+            self.outdone(run)
+        else:
+            self._tally.overtaken += 1
+
+    def outdone(self, run: Inference) -> None:
+        """Counts what came of a run whose place was taken: an answer that was not sent shows how long it took."""
+        if run.failed:
+            self._tally.outdone += 1
+        if (result := run.result) is not None:
+            self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
+
+    def excuse(self, run: Inference) -> None:
+        """Sends what came of it, and does not count it against the release: its understudy failed too."""
+        self._tally.excused += 1
+        if run.result is not None:
+            run.result = replace(run.result, finite=True)
+            self.finish(run)
+        elif run.error is not None:
+            run.connection.send(query.error(_named(run.error), run.id))
 
     def refuse(self, connection: Connection, id: int, error: errors.QueryError, **facts: Any) -> None:
         """Answers with the error, and counts it where it is of the queue's making or the engine's."""

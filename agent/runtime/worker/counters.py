@@ -19,11 +19,14 @@ class Tally:
         "_late_us",
         "busy",
         "errors",
+        "excused",
         "expired",
         "invalid",
         "invoked_us",
         "late",
         "longest_run_inputs",
+        "outdone",
+        "overtaken",
         "queued_us",
         "replaced",
         "run_answers",
@@ -35,6 +38,7 @@ class Tally:
     def __init__(self, late_us: int = 0) -> None:
         """An answer over late_us is late; 0: none is."""
         self.errors = self.invalid = self.late = self.busy = self.replaced = self.expired = 0
+        self.outdone = self.overtaken = self.excused = 0
         self.queued_us = self.invoked_us = 0
         self.run_answers = self.run_inputs = self.longest_run_inputs = 0
         self.votes = self.votes_bad = 0
@@ -89,6 +93,9 @@ class Tally:
             "busy": self.busy,
             "replaced": self.replaced,
             "expired": self.expired,
+            "outdone": self.outdone,
+            "overtaken": self.overtaken,
+            "excused": self.excused,
             "queued_us": self.queued_us,
             "invoked_us": self.invoked_us,
             "run_answers": self.run_answers,

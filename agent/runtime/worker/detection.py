@@ -33,7 +33,7 @@ def read(connection: Connection, request: Request) -> "Detection":
 class Detection(Inference):
     """A DETECT. `question` is the frame until it is prepared."""
 
-    __slots__ = ("_decoded_us", "_frame", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size")
+    __slots__ = ("_decoded_us", "_items", "_layout", "_options", "_pipeline", "_prepared_us", "_size", "_wanted")
 
     def __init__(
         self,
@@ -47,11 +47,18 @@ class Detection(Inference):
         super().__init__(signature, connection, request, frame, detect.deadline_us)
         self._pipeline = signature.pipeline()
         self._layout = detect.layout
-        self._frame = frame
+        self._wanted = replace(detect, data=frame, place=None, deadline_us=0)
         self._options = vision.parse_options(bytes(detect.options))
         self._items = (vision.ResultKind.NOTHING, 0, 0, b"")
         self._size = (0, 0)
         self._prepared_us = self._decoded_us = 0
+
+    @property
+    def repeatable(self) -> bool:
+        return self._layout.format is not vision.Format.SAMPLES  # the window before it is here
+
+    def again(self, id: int) -> bytes:
+        return b"".join(vision.detect(self._wanted, id))
 
     def run(self, interpreter: Interpreter) -> None:
         try:
@@ -87,7 +94,7 @@ class Detection(Inference):
         if self._layout.format is vision.Format.SAMPLES:
             return taken
         sketch, keep = partial(self._pipeline.sketch, self._layout), partial(self._pipeline.keep, self._layout)
-        return replace(taken, data=bytes(self._frame), sketch=sketch, keep=keep)
+        return replace(taken, data=bytes(self._wanted.data), sketch=sketch, keep=keep)
 
     def _prepare(self) -> "Prepared | None":
         """None while another hop of the window is not complete."""

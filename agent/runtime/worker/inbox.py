@@ -130,6 +130,10 @@ class Inbox:
         """Where it was received: it is overwritten after the next take, unless `held`."""
         return self.view[request.at : request.end]
 
+    def forsake(self) -> None:
+        """Who still runs on a request of it may do so for as long as he likes: the buffer is his."""
+        self._replace_buffer(len(self.buffer), self._start)
+
     def rest(self) -> bool:
         """Whether it takes little memory, or does so from now on because nothing came since it was asked last."""
         if self._rested and self.end == self.scanned and not self.requests and not self.held:

@@ -1,15 +1,17 @@
-"""Interpreters that run side by side, each in a thread of its own, for models that take long.
+"""Interpreters that run side by side, each in a thread of its own: for models that take long, and for a trial, whose
+worker must not wait for a model that may hang.
 
-The worker's loop posts runs and takes back those that are done; it alone talks to clients.
+The worker's loop posts runs and takes back those that are done; it alone talks to clients. The threads are Python's
+bare ones: `threading` and `queue` would stay in a worker that needs them for the time of a trial.
 """
 
+import _thread
 import os
+import select
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from queue import SimpleQueue
 
 from agent.runtime.engine import Interpreter
 from agent.runtime.worker.pace import rest_ns
@@ -20,30 +22,31 @@ AHEAD = 1  # runs posted beyond the interpreters, so that none is idle until the
 
 
 class Pool:
-    """`descriptor` becomes readable when a run is done. The threads live as long as the process.
-
-    rest_percent: of each run's time, that its thread rests after it.
+    """`descriptor` becomes readable when a run is done. `runs`: posted and not taken back, the oldest first. The
+    threads live as long as the process, or until `close`. rest_percent: of each run's time, that its thread rests after
+    it; hurry() ends all rests.
     """
 
     def __init__(self, interpreters: Sequence[Interpreter]) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.running = 0
+        self.interpreters = len(interpreters)
+        self.runs: list[Inference] = []
         self.rest_percent = 0
-        self._hurry = threading.Event()
-        self._most = len(interpreters) + AHEAD
-        self._posted: SimpleQueue[Inference] = SimpleQueue()
+        self._hurry = os.eventfd(0, os.EFD_CLOEXEC)
+        self._posted: deque[Inference | None] = deque()
+        self._posts = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_CLOEXEC)
         self._done: deque[Inference] = deque()
         sys.setswitchinterval(SWITCH_S)
         for interpreter in interpreters:
-            threading.Thread(target=self._work, args=(interpreter,), daemon=True).start()
+            _thread.start_new_thread(self._work, (interpreter,))
 
     @property
     def full(self) -> bool:
-        return self.running >= self._most
+        return len(self.runs) >= self.interpreters + AHEAD
 
     def post(self, run: Inference) -> None:
-        self.running += 1
-        self._posted.put(run)
+        self.runs.append(run)
+        self._post(run)
 
     def done(self) -> list[Inference]:
         """Those that are done since it was asked last, in the order of their ends."""
@@ -54,25 +57,38 @@ class Pool:
         found = []
         while self._done:
             found.append(self._done.popleft())
-        self.running -= len(found)
+            self.runs.remove(found[-1])
         return found
 
-    def finish(self) -> list[Inference]:
-        """Waits for all that run, and gives them. Nobody rests any more."""
-        self._hurry.set()
-        os.set_blocking(self.descriptor, True)
-        found = []
-        while self.running:
-            found += self.done()
-        return found
+    def hurry(self) -> None:
+        """Nobody rests any more."""
+        os.eventfd_write(self._hurry, 1)
+
+    def close(self) -> None:
+        """Ends the thread of a pool of one, in which nothing runs."""
+        assert self.interpreters == 1
+        assert not self.runs
+        self._post(None)
+
+    def _post(self, run: Inference | None) -> None:
+        self._posted.append(run)
+        os.eventfd_write(self._posts, 1)
+
+    def _next(self) -> Inference | None:
+        os.eventfd_read(self._posts)
+        return self._posted.popleft()
 
     def _work(self, interpreter: Interpreter) -> None:
-        while True:
-            run = self._posted.get()
+        while (run := self._next()) is not None:
             began_ns = time.monotonic_ns()
-            run.run(interpreter)
+            if not run.answered:
+                run.run(interpreter)
             run_ns = time.monotonic_ns() - began_ns
+            run.done = True
             self._done.append(run)
             os.eventfd_write(self.descriptor, 1)
             if self.rest_percent:
-                self._hurry.wait(rest_ns(run_ns, self.rest_percent) / 1e9)
+                select.select([self._hurry], [], [], rest_ns(run_ns, self.rest_percent) / 1e9)
+        os.close(self.descriptor)  # here, where it was written to last
+        os.close(self._posts)
+        os.close(self._hurry)

@@ -34,11 +34,19 @@ def answer_head(welcome: query.Welcome, id: int, size_bytes: int, queued_us: int
 class Inference:
     """An INFER. `question`: what the model was given; `mark`: what counters.py tells it apart by. `result`: what it
     gave; None before, and where `error` says why there is none. Times are microseconds.
+
+    begun_ns: when an interpreter began with it; 0 before. done: a thread has ended it. What the understudy does with
+    it: `asked`, it has it now; `refusal`, the code of the error it answered with; `answered`, its answer was sent, and
+    nobody waits for this one.
     """
 
     __slots__ = (
+        "answered",
+        "asked",
+        "begun_ns",
         "connection",
         "deadline_us",
+        "done",
         "error",
         "id",
         "invoked_us",
@@ -46,6 +54,7 @@ class Inference:
         "question",
         "queued_us",
         "received_ns",
+        "refusal",
         "result",
         "signature",
     )
@@ -69,6 +78,25 @@ class Inference:
         self.mark = b""
         self.result: Result | None = None
         self.error: Exception | None = None
+        self.begun_ns = 0
+        self.done = self.asked = self.answered = False
+        self.refusal = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the release is to blame for what came of it."""
+        if self.result is not None:
+            return not self.result.finite
+        return isinstance(self.error, errors.InferenceError)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether another worker would answer the same to it."""
+        return True
+
+    def again(self, id: int) -> bytes:
+        """The whole frame for another worker: under this id, without a deadline, with all its bytes in it."""
+        return b"".join(query.infer(query.Infer(self.signature.welcome.interface.digest, self.question), id))
 
     def run(self, interpreter: Interpreter) -> None:
         """Raises nothing: what went wrong is in `error`."""
@@ -94,7 +122,7 @@ class Inference:
 
     def started(self) -> int:
         """When, in nanoseconds. Raises DeadlineError."""
-        started_ns = time.monotonic_ns()
+        started_ns = self.begun_ns = time.monotonic_ns()
         queued_us = self.queued_us = (started_ns - self.received_ns) // 1_000
         if 0 < self.deadline_us < queued_us:
             raise errors.DeadlineError(f"after {queued_us} us in the queue, with {self.deadline_us} us allowed")

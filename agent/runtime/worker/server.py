@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.runtime import lean
@@ -30,7 +31,7 @@ from littoral import errors
 from littoral.wire import query
 
 if TYPE_CHECKING:
-    from agent.runtime.worker.pool import Pool
+    from agent.runtime.worker.running import Running
 
 TICK_S = 1  # between looks at what the host is to be told, and at buffers that can shrink
 SLICE_NS = 200_000  # of serving, before new bytes are looked for again: keeps slow and fast clients even
@@ -40,21 +41,25 @@ EVENTS_AT_ONCE = 64
 class ModelServer:
     """Serves until told to drain, or until the host is gone.
 
-    interpreter: run by the loop itself, where there is no pool. signatures: by name.
+    interpreters: one is run by the loop itself, and by a thread while there is an understudy, if it may; several are
+    run by a thread each. signatures: by name. hung_s: a run in a thread that takes longer will not end.
     """
 
     def __init__(
         self,
         channel: Channel,
         model: Model,
-        interpreter: Interpreter,
-        pool: "Pool | None",
+        interpreters: Sequence[Interpreter],
         signatures: Mapping[str, Signature],
         allowance: Allowance,
         backlog: Backlog,
         tally: Tally,
         sampler: Sampler | None,
+        *,
+        hung_s: float,
+        may_thread: bool,
     ) -> None:
+        interpreter = interpreters[0]
         self._channel = channel
         self._model = model
         self._interpreter = None if model.stateful else interpreter
@@ -65,9 +70,11 @@ class ModelServer:
         self._tally = tally
         self._sampler = sampler
         self._answers = Answers(tally, self._waiting, sampler)
-        alone = pool is None and not model.stateful
-        self._quick = self._unpaced_quick = Quick(interpreter, self._answers, tally, sampler) if alone else None
+        self._alone = len(interpreters) == 1 and not model.stateful
+        # while nothing else is running, and nobody is to rest
+        self._quick = self._unpaced_quick = Quick(interpreter, self._answers, tally, sampler) if self._alone else None
         self._pace: Pace | None = None  # of runs in this loop; None: none, as mostly
+        self._rest_percent = 0
         self._read_ahead = allowance.read_ahead
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}  # by descriptor
@@ -77,9 +84,11 @@ class ModelServer:
         self._rested = False  # nothing was asked for a whole tick
         self._ticker = Ticker(TICK_S)
         self._ticker.wind()
-        self._pool = pool
-        if pool is not None:
-            self._epoll.register(pool.descriptor, select.EPOLLIN)
+        self._hung_s = hung_s
+        self._may_thread = may_thread
+        self._running: Running | None = None
+        if len(interpreters) > 1:
+            self._run_beside().open(interpreters)
 
     def serve(self) -> None:
         self._epoll.register(self._channel, select.EPOLLIN)
@@ -89,7 +98,7 @@ class ModelServer:
                 self._receive()
                 if not self._turns or self._drains:
                     continue
-                if self._pace is None:
+                if self._pace is None or self._threaded:
                     self._serve_slice()
                 else:
                     self._serve_paced(self._pace)
@@ -100,16 +109,20 @@ class ModelServer:
     # --- receiving --------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        able = self._turns and not (self._pool and self._pool.full)
-        wait_s = -1 if not able else 0 if self._pace is None else self._pace.left_s(time.monotonic_ns())
+        running = self._running
+        wait_s = -1.0 if running is None else running.hand_over(self._drains)
+        able = self._turns and not self._drains and not (running and running.full)
+        if able:
+            rest_s = 0.0 if self._pace is None or self._threaded else self._pace.left_s(time.monotonic_ns())
+            wait_s = rest_s if wait_s < 0 else min(rest_s, wait_s)
         ready = self._epoll.poll(wait_s, EVENTS_AT_ONCE)
-        quick = None if able else self._quick
+        quick = None if able or running else self._quick
         until_ns = time.monotonic_ns() + SLICE_NS if len(ready) > 1 else 0
         others = []
         for descriptor, events in ready:
             connection = self._connections.get(descriptor)
             if connection is None:
-                others.append(descriptor)
+                others.append((descriptor, events))
                 continue
             if not self._ticker.wound:
                 self._ticker.wind()
@@ -123,13 +136,15 @@ class ModelServer:
                 connection.obey(events)
             if connection.unsettled or connection.inbox.requests:
                 self._settle(connection)
-        for descriptor in others:  # last: a new connection may get the descriptor of one that ended just now
+        for descriptor, events in others:  # last: a new connection may get the descriptor of one that ended just now
             if descriptor == self._channel.fileno():
                 self._obey()
             elif descriptor == self._ticker.descriptor:
                 self._tick()
-            elif self._pool is not None:
-                self._take_done(self._pool.done())
+            elif self._running is not None:
+                self._running.obey(descriptor, events)
+        if self._running is not None and self._running.over:
+            self._running = None
 
     def _obey(self) -> None:
         # all of them: between two rounds a request runs, for which a connection given with others would wait
@@ -140,6 +155,10 @@ class ModelServer:
                 self._restage(query.Stage[message.body["stage"].upper()])
             elif message.op == "pace":
                 self._keep_pace(message.body["rest_percent"])
+            elif message.op == "understudy":
+                self._stand_by(message)
+            elif message.op == "ping":
+                self._channel.send_patiently("pong")
             elif message.op == "drain":
                 self._drains = True
 
@@ -148,16 +167,18 @@ class ModelServer:
         for signature in self._signatures.values():
             signature.restage(stage)
         if stage is not query.Stage.TRIAL:
+            if self._running is not None:
+                self._running.dismiss()
             for connection in [each for each in self._connections.values() if each.alias == "trial"]:
                 connection.end(errors.NoReleaseError("the trial has ended"))
                 self._settle(connection)
 
     def _keep_pace(self, rest_percent: int) -> None:
         """Clients wait with what they would ask meanwhile: of each that is not `latest` one request is read ahead."""
-        if self._pool is not None:
-            self._pool.rest_percent = rest_percent
-        else:
-            self._pace = Pace(rest_percent) if rest_percent else None
+        self._rest_percent = rest_percent
+        self._pace = Pace(rest_percent) if rest_percent else None
+        if self._running is not None:
+            self._running.rest(rest_percent)
         self._quick = None if rest_percent else self._unpaced_quick
         self._read_ahead = READ_AHEAD if rest_percent else self._allowance.read_ahead
         for connection in list(self._connections.values()):
@@ -235,15 +256,20 @@ class ModelServer:
     # --- answering --------------------------------------------------------------------------------------------
 
     def _serve_slice(self) -> None:
-        turns, pool = self._turns, self._pool
+        turns, running = self._turns, self._running
         until_ns = time.monotonic_ns() + SLICE_NS
-        while turns and not (pool and pool.full):
+        while turns and not (running and running.full):
             connection = turns.popleft()
             connection.queued = False
             if connection.has_turn:
                 self._take_turn(connection)
             if turns and time.monotonic_ns() >= until_ns:
                 return
+
+    @property
+    def _threaded(self) -> bool:
+        """Whether runs are in threads, which rest by themselves."""
+        return self._running is not None and self._running.threaded
 
     def _serve_paced(self, pace: Pace) -> None:
         """One request, once the rest after the one before is over."""
@@ -260,15 +286,16 @@ class ModelServer:
         run = self._answers.begin(connection, connection.next_request())
         if run is None:
             self._settle(connection)
-        elif self._pool is not None:
-            connection.running = connection.inbox.held = True
-            self._pool.post(run)
+        elif self._running is not None and self._running.threaded:
+            self._running.post(run)
         else:
             try:
                 run.run(self._interpreter or self._own_interpreter(connection))
             except (errors.ModelLoadError, MemoryError) as error:
                 run.error = errors.InferenceError(f"there is no room for another state of this model: {error}")
-            self._finish(run)
+            if self._running is None or not self._running.relieved(run):
+                self._answers.finish(run)
+            self._settled(run)
 
     def _own_interpreter(self, connection: Connection) -> Interpreter:
         """A model that keeps a state keeps one for each connection."""
@@ -276,17 +303,31 @@ class ModelServer:
             connection.interpreter = self._spare.pop() if self._spare else self._model.interpreter()
         return connection.interpreter
 
-    def _take_done(self, runs: Sequence[Inference]) -> None:
-        for run in runs:
-            run.connection.running = run.connection.inbox.held = False
-            if not run.connection.closed:
-                self._finish(run)
-
-    def _finish(self, run: Inference) -> None:
-        self._answers.finish(run)
+    def _settled(self, run: Inference) -> None:
         self._settle(run.connection)
         for subscriber in tuple(run.signature.subscribers):
             self._settle(subscriber)
+
+    def _run_beside(self) -> "Running":
+        """What runs without the loop's waiting for it, from now on."""
+        if self._running is None:
+            from agent.runtime.worker.running import Running  # threads and all cost memory in every worker without
+
+            hung = partial(self._channel.send_patiently, "hung")
+            self._running = Running(self._epoll, self._answers, self._settled, hung, self._hung_s)
+            self._running.rest(self._rest_percent)
+        return self._running
+
+    def _stand_by(self, message: Message) -> None:
+        """The baseline is loaded beside this trial. A model that keeps a state is not asked in another one's place."""
+        if message.lost or not message.descriptors:
+            return
+        from agent.runtime.worker.understudy import Understudy  # only a trial has one
+
+        stateful = self._model.stateful or message.body["stateful"]
+        understudy = Understudy(message.descriptors[0], b"" if stateful else self._signatures[""].digest)
+        lone = self._interpreter if self._alone and self._may_thread else None
+        self._run_beside().stand_by(understudy, lone)
 
     # --- telling the host -------------------------------------------------------------------------------------
 
@@ -312,15 +353,20 @@ class ModelServer:
             self._channel.send_patiently("counters", counts)
             self._told_counts = counts
         resting = [connection.inbox.rest() for connection in self._connections.values()]
-        if told or not all(resting):
+        if self._running is not None:
+            self._running.look_for_hang()
+        if told or not all(resting) or (self._running is not None and self._running.busy):
             self._ticker.wind()
         elif not self._rested:
             self._rested = True
             lean.forget_code()  # it takes some milliseconds: while nobody asks
 
     def _hand_back(self) -> None:
-        if self._pool is not None:
-            self._take_done(self._pool.finish())
+        self._epoll.unregister(self._channel)
+        if self._running is not None:
+            self._running.hurry()
+        while self._running is not None and self._running.busy:
+            self._receive()
         waiting = dict.fromkeys((*self._turns, *self._connections.values()))
         for connection in waiting:
             while connection.inbox.requests and connection.inbox.requests[0].refusal is not None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent.runtime.engine import Delegate, Engine, Interpreter, Model, Tuning
+from agent.runtime.engine import Delegate, Engine, Model, Tuning
 from agent.runtime.handover import MESSAGE_DESCRIPTORS, PART_BYTES, Channel
 from agent.runtime.release import Release
 from agent.runtime.worker.connection import Allowance
@@ -22,7 +22,6 @@ from littoral.tensors import Interface
 from littoral.wire import query
 
 if TYPE_CHECKING:
-    from agent.runtime.worker.pool import Pool
     from littoral.bundle.task import Task
 
 LEAST_FRAME_BYTES = 1024 * 1024
@@ -35,7 +34,8 @@ class Settings:
     """What a worker is told at birth. stage is committed, trial or local.
 
     read_ahead: requests of one connection; queue_bytes: of requests that wait, of all connections; max_shares and
-    max_share_bytes: of one connection. ring: where inputs are kept, up to ring_bytes.
+    max_share_bytes: of one connection. hung_s: a run that takes longer does not end. ring: where inputs are kept, up to
+    ring_bytes.
     """
 
     release: Release
@@ -46,6 +46,7 @@ class Settings:
     queue_bytes: int
     max_shares: int
     max_share_bytes: int
+    hung_s: float
     ring: int | None = None
     ring_bytes: int = 0
 
@@ -62,7 +63,6 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
         # A model that keeps a state has an interpreter for each connection, and these are run by the loop.
         side_by_side = 1 if model.stateful else max(1, tuning.interpreters)
         interpreters = [model.interpreter() for _ in range(side_by_side)]
-        pool = _pool(interpreters) if side_by_side > 1 else None
     except (errors.LittoralError, MemoryError) as error:
         code = error.code if isinstance(error, errors.LittoralError) else errors.NoRoomError.code
         channel.send_patiently("failed", {"code": code, "reason": str(error)})
@@ -71,17 +71,23 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
     welcome = json.dumps(query.welcome_json(signatures[""].welcome))
     for at in range(0, len(welcome), PART_BYTES):
         channel.send_patiently("welcome", {"part": welcome[at : at + PART_BYTES]})
-    channel.send_patiently("ready", {"load_us": load_us})
+    channel.send_patiently("ready", {"load_us": load_us, "stateful": model.stateful})
     allowance = Allowance(settings.read_ahead, min(settings.max_shares, MOST_SHARES), settings.max_share_bytes)
     backlog, tally = Backlog(settings.queue_bytes), Tally(release.manifest.limits.p95_us)
     sampler = None if settings.ring is None else Sampler(settings.ring, settings.ring_bytes)
-    ModelServer(channel, model, interpreters[0], pool, signatures, allowance, backlog, tally, sampler).serve()
-
-
-def _pool(interpreters: list[Interpreter]) -> "Pool":
-    from agent.runtime.worker.pool import Pool  # threads cost memory in every worker that has none
-
-    return Pool(interpreters)
+    may_thread = settings.delegate is None  # a delegate may be bound to the thread that opened it
+    ModelServer(
+        channel,
+        model,
+        interpreters,
+        signatures,
+        allowance,
+        backlog,
+        tally,
+        sampler,
+        hung_s=settings.hung_s,
+        may_thread=may_thread,
+    ).serve()
 
 
 def place(cpus: int) -> None:

@@ -73,6 +73,7 @@ def test_a_device_in_trouble_excuses_no_errors() -> None:
     ("died", "code", "text"),
     [
         (Died("m", 2, "b", "trial", signal=11, status=0), "crashed", "killed by SIGSEGV"),
+        (Died("m", 2, "b", "trial", signal=0, status=0, hung=True), "hung", "does not come back"),
         (Died("m", 2, "b", "trial", signal=0, status=3), "crashed", "exited with status 3"),
         (Died("m", 2, "b", "trial", signal=200, status=0), "crashed", "killed by signal 200"),
         (Died("m", 2, "b", "trial", signal=9, status=0, memory=True), "resources", "want of memory"),

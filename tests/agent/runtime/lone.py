@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent.runtime.engine import Tuning
+from agent.runtime.engine import Delegate, Tuning
 from agent.runtime.engines import open_engine
 from agent.runtime.handover import Carried, Channel, Message, State, channel_pair
 from agent.runtime.release import read
@@ -25,7 +25,7 @@ from tests.agent.runtime import scripted
 from tests.agent.runtime.device import PATIENCE_S, ROOT, Device
 
 UNTUNED = Tuning()
-SETTINGS = {"read_ahead": 64, "queue_bytes": 1 << 24, "max_shares": 8, "max_share_bytes": 1 << 26}
+SETTINGS = {"read_ahead": 64, "queue_bytes": 1 << 24, "max_shares": 8, "max_share_bytes": 1 << 26, "hung_s": 10.0}
 
 
 class Peer:
@@ -99,7 +99,9 @@ class Peer:
 
 
 class Lone:
-    """A worker. `tuning` and `settings` are fields of what it is told at birth."""
+    """A worker. `tuning` and `settings` are fields of what it is told at birth. delegate: path of an accelerator's
+    library; empty: the CPU.
+    """
 
     def __init__(
         self,
@@ -112,12 +114,14 @@ class Lone:
         labels: bytes = b"",
         stage: str = "committed",
         tuning: Tuning = UNTUNED,
-        **settings: int,
+        delegate: str = "",
+        **settings: float,
     ) -> None:
         folder.mkdir()
         slot = Device(folder, (), {}).add("m", release, content, card=card, labels=labels)
         self.channel, end = channel_pair()
-        told = {"bundle": slot.bundle, "stage": stage, "tuning": [tuning.threads, tuning.interpreters, tuning.cpus]}
+        tuned = [tuning.threads, tuning.interpreters, tuning.cpus]
+        told = {"bundle": slot.bundle, "stage": stage, "tuning": tuned, "delegate": delegate}
         command = [sys.executable, "-m", "tests.agent.runtime.lone", str(end.fileno()), str(folder), engine]
         command.append(json.dumps({**told, **SETTINGS, **settings}))
         self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=[end.fileno()])
@@ -191,7 +195,9 @@ class Lone:
 def main(fd: str, folder: str, engine: str, told: str) -> None:
     value = json.loads(told)
     release = read(Path(folder), value.pop("bundle"))
-    settings = Settings(release=release, delegate=None, **{**value, "tuning": Tuning(*value["tuning"])})
+    path = value.pop("delegate")
+    delegate = Delegate("accelerator", path) if path else None
+    settings = Settings(release=release, delegate=delegate, **{**value, "tuning": Tuning(*value["tuning"])})
     channel = Channel(socket.socket(fileno=int(fd)))
     run(channel, scripted.ScriptedEngine() if engine == "scripted" else open_engine(engine), settings)
 

@@ -8,7 +8,8 @@ The model's bytes are a JSON object; every field may be left out:
     bytes: of memory to take
     load: ok, refuse, crash, hang, die-once (`flag` is the file that remembers it), die-later (when `flag` appears;
         ok where it is there already)
-    run: ok, fail, crash, exit, hang, nan, random, constant; `on`: only where the input begins with this byte
+    run: ok, fail, crash, exit, hang, nan, random, constant, slow (takes `slow_ms`); `on`: only where the input begins
+        with this byte; `every`: only each so-many-th run of an interpreter
     delay_ms: how long each run takes; gate: a file that each run waits for; beside it
         `.runs` grows by a byte with each run that begins
     signatures: by name, other values of these fields; none: one without a name
@@ -126,6 +127,10 @@ class ScriptedInterpreter:
         how = value.get("run", "ok")
         if data[0] != value.get("on", data[0]):
             how = "ok"
+        if self._runs % value.get("every", 1):
+            how = "ok"
+        if how == "slow":
+            time.sleep(value["slow_ms"] / 1000)
         if how == "fail":
             raise InferenceError("scripted to fail")
         if how == "crash":

@@ -95,7 +95,7 @@ def test_when_the_trial_is_rolled_back_the_baseline_beside_it_serves_everybody(s
 
 
 def test_the_baseline_is_unloaded_when_its_last_client_has_gone(scripted_device: MakeDevice) -> None:
-    device = scripted_device()
+    device = scripted_device("[probation]\nunderstudy = false")
     on_trial(device, bytes=40 * MIB)
     alone_bytes = device.entry("m")["memory_bytes"]
     assert alone_bytes > 40 * MIB

@@ -343,7 +343,7 @@ def test_a_switch_to_a_smaller_interface_does_not_cut_off_frames_already_on_thei
 
 @pytest.mark.slow
 def test_a_release_that_hangs_in_a_run_does_not_hold_up_the_switch_for_ever(scripted_device: MakeDevice) -> None:
-    device = scripted_device()
+    device = scripted_device("[probation]\nunderstudy = false")
     old, new = on_trial(device, run="hang", on=9)
     asking, hanging, agent = device.client("m"), device.raw(), device.agent()
     agent.apply("m", 2)
