@@ -46,11 +46,12 @@ class Court:
         self._pool = pool
         self._replies = replies
         self._sketches: NDArray[np.uint8] = np.rint(sketches(pool.pixels)).astype(np.uint8)
+        self._apart = rings.apart(self._sketches)
 
     def judge(self, variant: Variant, count: int, seed: int) -> Iterator[Judged]:
         """On `count` rings, as they were when the baseline answered."""
         baseline = self._of(variant.baseline, AS_IT_IS)
-        for ring in rings.draw(self._pool, self._sketches, baseline.values.argmax(axis=1), count, seed):
+        for ring in rings.draw(self._pool, self._apart, baseline.values.argmax(axis=1), count, seed):
             facts = self.measured(variant, ring)
             yield Judged(facts, {lineage: gate.weigh(facts, lineage) for lineage in Lineage})
 

@@ -31,27 +31,30 @@ def looks(camera: str, views: int, numbers: np.random.Generator) -> Indices:
     return np.array(seen)
 
 
-def kept(looked: Indices, sketches: NDArray[np.uint8], answers: Indices) -> Indices:
+def apart(sketches: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """[n, n]: how far each picture of a pool is from each other one."""
+    real = sketches.astype(np.float32)
+    return np.array([np.abs(real - sketch).mean(axis=1) for sketch in real], np.float32)
+
+
+def kept(looked: Indices, distances: NDArray[np.float32], answers: Indices) -> Indices:
     """What the ring holds in the end. answers: of the baseline, to every picture of the pool."""
     held: list[int] = []
-    for index in looked:
-        if (
-            held
-            and float(np.abs(sketches[held].astype(np.int16) - sketches[index]).mean(axis=1).min()) <= sampler.ALIKE
-        ):
+    for index in looked.tolist():
+        if held and distances[index, held].min() <= sampler.ALIKE:
             continue
         if len(held) >= ring.PLACES:
             counts = np.bincount(answers[held])
             commonest = counts.max()
             del held[next(place for place, one in enumerate(held) if counts[answers[one]] == commonest)]
-        held.append(int(index))
+        held.append(index)
     return np.array(held)
 
 
-def draw(pool: Pool, sketches: NDArray[np.uint8], answers: Indices, count: int, seed: int) -> Iterator[Indices]:
-    """`count` rings, of each camera in turn."""
+def draw(pool: Pool, distances: NDArray[np.float32], answers: Indices, count: int, seed: int) -> Iterator[Indices]:
+    """`count` rings, of each camera in turn. distances: as apart() gives them."""
     numbers = np.random.default_rng(seed)
     views = len(pool) // len(LIGHTS)
     for number in range(count):
         looked = looks(CAMERAS[number % len(CAMERAS)], views, numbers)
-        yield kept(looked, sketches, answers)
+        yield kept(looked, distances, answers)

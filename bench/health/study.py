@@ -28,7 +28,9 @@ HARMLESS = 0.1  # share of answers that a fault must change to count
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """views: of each pool. rings: for each bad release, and for all good ones of a row together."""
+    """views: of each pool. good_rings: for good siblings together, and for retrainings; bad_rings: for each other
+    release.
+    """
 
     views: int = 60
     bad_rings: int = 60
@@ -81,9 +83,9 @@ class Sitting:
     def judge(self, number: int) -> Tally:
         variant = self._subject.variants[number]
         tally = Tally(self._subject.name, self._part, variant, self._court.harm(variant))
-        bad = variant.row in (Row.SPOILED, Row.MISREAD, Row.MISREAD_RETRAINED)
-        count = self._plan.bad_rings if bad else -(-self._plan.good_rings // self._rows[variant.row])
-        for judged in self._court.judge(variant, count, seed=0 if bad else number):
+        good = variant.row in (Row.REBUILT, Row.RETRAINED)
+        count = -(-self._plan.good_rings // self._rows[variant.row]) if good else self._plan.bad_rings
+        for judged in self._court.judge(variant, count, seed=number if good else 0):
             tally.rings += 1
             if not judged.has_evidence:
                 continue

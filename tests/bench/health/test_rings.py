@@ -13,7 +13,7 @@ from littoral.tensors import Interface, Tensor
 
 NUMBERS = np.random.default_rng(0)
 POOL = pictures.pool({"a": NUMBERS.integers(0, 256, (200, 200, 3)).astype(np.uint8)}, (), 60, 16, seed=1)
-SKETCHES = np.rint(pictures.sketches(POOL.pixels)).astype(np.uint8)
+APART = rings.apart(np.rint(pictures.sketches(POOL.pixels)).astype(np.uint8))
 ANSWERS = NUMBERS.integers(0, 4, len(POOL))
 
 
@@ -35,14 +35,14 @@ def test_a_ring_holds_what_the_samplers_own_rule_keeps() -> None:
         sampler.tick()
     held = sorted(ring.read_all(descriptor).values(), key=lambda kept: kept.kept_ns)
     os.close(descriptor)
-    ours = rings.kept(looked, sketches, ANSWERS)
+    ours = rings.kept(looked, rings.apart(sketches), ANSWERS)
     assert [kept.data for kept in held] == [pool.pixels[index].tobytes() for index in ours]
     assert len(ours) == ring.PLACES
 
 
 def test_rings_are_the_same_for_one_seed_and_no_camera_is_left_out() -> None:
-    first = list(rings.draw(POOL, SKETCHES, ANSWERS, 6, seed=1))
-    again = list(rings.draw(POOL, SKETCHES, ANSWERS, 6, seed=1))
+    first = list(rings.draw(POOL, APART, ANSWERS, 6, seed=1))
+    again = list(rings.draw(POOL, APART, ANSWERS, 6, seed=1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert len(first) == 6
 
