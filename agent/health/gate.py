@@ -30,8 +30,8 @@ class Gate:
 
 
 GATES = {
-    Lineage.REBUILD: Gate("rebuild", 500_000, 0.15),
-    Lineage.RETRAINED: Gate("retrained", 0, 0.45),
+    Lineage.REBUILD: Gate("rebuild", 700_000, 0.15),
+    Lineage.RETRAINED: Gate("retrained", 250_000, 0.35),
     Lineage.OTHER: Gate("other", None, None),
 }
 
@@ -83,7 +83,8 @@ def _finding(measured: dict[str, Any], gate: Gate, limit: int, accept_explained:
     """The first that is wrong: what names the fault comes first."""
     fired = [probe for probe in measured.get("probes", ()) if probe["fires"]]
     if measured["constant"]:
-        return Finding("constant", f"it says the same to {measured['inputs']} inputs that its baseline tells apart")
+        inputs = measured["inputs"]
+        return Finding("constant", f"it says the same to nearly all of {inputs} inputs that its baseline tells apart")
     if fired and not accept_explained:
         named = max(fired, key=lambda probe: int(probe["skill_ppm"]))
         told = f"it {named['text']}: skill {_decimal(named['skill_ppm'])} if so"

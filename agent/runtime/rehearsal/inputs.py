@@ -83,6 +83,7 @@ class Pixels:
         self.is_coloured = len(shape) == 4 and COLOURS in (shape[1], shape[3])
         self._planar = self.is_coloured and shape[3] != COLOURS
         scaling = task.input.scaling if task is not None and isinstance(task.input, Picture) else ()
+        self._is_bytes = not scaling and self._dtype.itemsize == 1 and self._dtype.kind in "iu"
         channels = COLOURS if self.is_coloured else 1
         if scaling:
             mean, scale = np.array([scaling[min(n, len(scaling) - 1)] for n in range(channels)], np.float32).T
@@ -108,7 +109,7 @@ class Pixels:
         return self._stored(np.moveaxis(back, -1, 1) if self._planar else back) + data[size:]
 
     def _real(self, array: Array) -> Reals:
-        """Stored values of 8 bits count as they are: what a model takes for real is its own matter."""
+        """Stored values of 8 bits count as they are where no card tells what they stand for."""
         if self._is_bytes:
             return array.astype(np.float32) - np.float32(np.iinfo(self._dtype).min)
         return stored.dequantized(array, self._tensor)
@@ -117,10 +118,6 @@ class Pixels:
         if self._is_bytes:
             return (np.rint(real) + np.iinfo(self._dtype).min).astype(self._dtype).tobytes()
         return stored.quantized(real, self._tensor).tobytes()
-
-    @property
-    def _is_bytes(self) -> bool:
-        return self._dtype.itemsize == 1 and self._dtype.kind in "iu"
 
     def _unasked(self, task: Task | None, seen: Sequence[bytes]) -> tuple[float, float]:
         """(factor, offset) of pixel = factor * value + offset."""

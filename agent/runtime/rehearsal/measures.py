@@ -21,9 +21,11 @@ CLEAR_BOX, SOME_BOX, SAME_BOX = (
     0.4,
     0.5,
 )  # a box that must be found again; where it counts as found: score, overlap
-SCENE = 8.0  # mean difference of two sketches, of 255, from which on they show two scenes
+SCENE = 8.0  # mean difference of two sketches in the same light, from which on they show two scenes
+CONTRAST, LEAST_CONTRAST = 32.0, 8.0  # what light is evened out to, of 255; below the second there is nothing to see
 SPREAD_SCORES, SPREAD_OTHERS = 0.15, 0.10  # of answers, below which skill says nothing; others: of the median length
 FLAT = 1e-3  # range of a score that says the same to everything
+MOSTLY, AS_OFTEN = 0.75, 0.5  # of the inputs that one class is said to; part of that, of the baseline's commonest class
 WORST = 3  # examples that are told
 
 
@@ -70,8 +72,10 @@ class Measures:
     is_detector: bool
 
 
-def measure(release: Answers, baseline: Answers, sketches: Sketches) -> Measures:
-    """sketches: of the inputs, [N, 64]. Both have the answers to the same N inputs, N > 0."""
+def measure(release: Answers, baseline: Answers, sketches: Sketches, pictures: bool = True) -> Measures:
+    """sketches: of the inputs, [N, 64]. pictures: whether that is what they show. Both have the answers to the same N
+    inputs, N > 0.
+    """
     agreed, by_chance = _agreement(release, baseline)
     if release.boxes is not None and baseline.boxes is not None:
         sure, disagreements = _lost_boxes(release.boxes, baseline.boxes)
@@ -81,7 +85,7 @@ def measure(release: Answers, baseline: Answers, sketches: Sketches) -> Measures
         boxes = None
     return Measures(
         inputs=len(baseline.values),
-        scenes=len(scenes(sketches)),
+        scenes=len(scenes(sketches, pictures)),
         skill=skill(release.values, baseline.values) if varies(baseline) else None,
         sure=sure,
         disagreements=disagreements,
@@ -115,14 +119,24 @@ def varies(baseline: Answers) -> bool:
     return spread > 0 and spread >= SPREAD_OTHERS * float(np.median(np.linalg.norm(values, axis=1)))
 
 
-def scenes(sketches: Sketches) -> list[int]:
-    """Inputs that show something of their own: greedily, those at a distance from all that were chosen before."""
+def scenes(sketches: Sketches, pictures: bool = True) -> list[int]:
+    """Inputs that show something of their own: greedily, those at a distance from all that were chosen before. One view
+    in another light is no other scene; in the dark, all views are one.
+    """
     found: list[int] = []
-    real = sketches.astype(np.float32)
+    real = evened(sketches) if pictures else sketches.astype(np.float32)
     for index, sketch in enumerate(real):
         if not found or float(np.abs(real[found] - sketch).mean(axis=1).min()) >= SCENE:
             found.append(index)
     return found
+
+
+def evened(sketches: Sketches) -> Reals:
+    """As if all were seen in the same light: of one mean and one contrast."""
+    real = sketches.astype(np.float32)
+    real = real - real.mean(axis=1, keepdims=True)
+    contrast = np.sqrt(np.square(real).mean(axis=1, keepdims=True))
+    return np.asarray(real * (CONTRAST / np.maximum(contrast, LEAST_CONTRAST)), np.float32)
 
 
 def worst(release: Answers, baseline: Answers) -> list[tuple[int, float]]:
@@ -157,10 +171,19 @@ def _is_sure(scores: Reals) -> Chosen:
 
 
 def _is_constant(release: Answers, baseline: Answers) -> bool:
-    """A range below a thousandth of the unit; of what are no scores, of the baseline's own range."""
+    """A range below a thousandth of the unit (of what are no scores, of the baseline's own range), or one class for
+    nearly everything.
+    """
+    if not varies(baseline):
+        return False
     ours, theirs = (np.ptp(answers.values, axis=0) for answers in (release, baseline))
     unit = 1.0 if baseline.scores else float(theirs.max())
-    return bool(ours.max() < FLAT * unit) and varies(baseline)
+    if ours.max() < FLAT * unit:
+        return True
+    if not (release.scores and baseline.scores):
+        return False
+    often, usual = (np.bincount(answers.values.argmax(axis=1)).max() for answers in (release, baseline))
+    return bool(often >= MOSTLY * len(release.values) and usual <= AS_OFTEN * often)
 
 
 # --- boxes -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from agent import binomial
 from agent.runtime.rehearsal.measures import Answers, distances, skill
 from agent.runtime.vision.stored import Reals
 
-FIRES_AT, FIRES_ABOVE, FIRES_BY_CHANCE = 0.5, 0.1, 1e-4  # skill, its gain over that without the fault, sign test
+FIRES_AT, FIRES_BY_CHANCE = 0.5, 1e-4  # skill, sign test
+LEFT_OVER = 0.5  # of what the release lacks of skill 1 without the fault, the most that it may lack with it
 GREY = np.float32(127.5)
 
 CHANGES: dict[str, Callable[[Reals], npt.NDArray[np.floating]]] = {
@@ -124,7 +125,7 @@ def _probe(name: str, text: str, ours: Reals, theirs: Reals, release: Answers, b
     nearer, farther = int((after < before).sum()), int((after > before).sum())
     fires = (
         found >= FIRES_AT
-        and found - skill(release.values, baseline.values) >= FIRES_ABOVE
+        and 1 - found <= LEFT_OVER * (1 - skill(release.values, baseline.values))
         and binomial.tail(nearer, nearer + farther, 0.5) < FIRES_BY_CHANCE
     )
     return Probe(name, text, found, fires)

@@ -22,9 +22,10 @@ from agent.runtime.rehearsal import probes
 from agent.runtime.rehearsal.answers import Reader
 from agent.runtime.rehearsal.inputs import Inputs, Pixels, Prepared
 from agent.runtime.rehearsal.measures import Answers, Measures, Sketches, measure, worst
+from agent.runtime.rehearsal.probes import Probe
 from agent.runtime.release import Release
 from agent.runtime.ring import Kept, Kind
-from agent.runtime.worker.sampler import inputs_digest
+from agent.runtime.worker.sampler import inputs_digest, is_picture
 from littoral import errors
 from littoral.bundle import task
 from littoral.bundle.task import Task
@@ -34,7 +35,7 @@ STRIKES = 3  # errors where the baseline answers; one may be chance
 AGAIN = 3  # inputs that are asked twice
 TIMED_AGAIN = 16  # runs, where one release seems slower
 SLOW = 1.5  # times the baseline's median, from which on it is measured again
-ALIKE = 0.9  # skill from which on no fault has anything to explain
+ALIKE = 0.98  # skill from which on no fault has anything to explain
 LEAST_INPUTS = 16  # below which nothing is compared
 MILLION = 1_000_000
 
@@ -209,15 +210,13 @@ class Rehearsal:
         self.facts["kind"] = theirs_by.kind
         if reader.kind != theirs_by.kind or ours.values.shape != theirs.values.shape:
             raise _FoundError("", "its answers are of another kind than the baseline's")
-        measured = measure(ours, theirs, sketches)
-        self.facts |= _told(measured)
+        measured = measure(ours, theirs, sketches, is_picture(baseline.interface.inputs[0]))
+        self.facts |= told(measured)
         changed = self._changed(numbers, measured)
         found = [*probes.of_inputs(ours, theirs, lambda side, change: changed.get((side, change)))]
-        if _is_open(measured):
+        if is_open(measured):
             found += probes.of_outputs(ours, theirs)
-        self.facts["probes"] = [
-            {"name": p.name, "text": p.text, "skill_ppm": _ppm(p.skill), "fires": int(p.fires)} for p in found
-        ]
+        self.facts["probes"] = told_probes(found)
         self.facts["worst"] = [
             {
                 "sketch": sketches[index].tobytes().hex(),
@@ -236,14 +235,14 @@ class Rehearsal:
         release, baseline = self._release, self._baseline
         ratio = float(np.median(release.times_us) / max(np.median(baseline.times_us), 1.0))
         theirs_us = 0.0
-        if _is_open(measured) or ratio > SLOW:
+        if is_open(measured) or ratio > SLOW:
             with self._turn_of(baseline):
-                if _is_open(measured):
+                if is_open(measured):
                     changed |= self._under_changes(baseline, numbers, self._until(0.8))
                 theirs_us = baseline.median_us(numbers[:TIMED_AGAIN])
         with self._turn_of(release):
             self._check_steady(numbers)
-            if _is_open(measured):
+            if is_open(measured):
                 changed |= self._under_changes(release, numbers, self._until(1.0))
             if ratio > SLOW:
                 ratio = min(ratio, release.median_us(numbers[:TIMED_AGAIN]) / max(theirs_us, 1.0))
@@ -318,12 +317,13 @@ def _readable(kept: dict[int, Kept], baseline: Side) -> dict[int, Kept]:
     return {number: each for number, each in kept.items() if each.kind is Kind.PICTURE or each.interface == made_for}
 
 
-def _is_open(measured: Measures) -> bool:
+def is_open(measured: Measures) -> bool:
     """Whether there is something that a fault could explain."""
     return (measured.skill is not None and measured.skill < ALIKE) or bool(measured.disagreements)
 
 
-def _told(measured: Measures) -> dict[str, Any]:
+def told(measured: Measures) -> dict[str, Any]:
+    """As facts."""
     value = asdict(measured)
     skill, boxes, by_chance = value.pop("skill"), value.pop("boxes"), value.pop("by_chance")
     del value["is_detector"]
@@ -331,6 +331,10 @@ def _told(measured: Measures) -> dict[str, Any]:
     value["by_chance_milli"] = round(by_chance * 1_000)
     value |= {name: _ppm(part) for name, part in (("skill_ppm", skill), ("boxes_ppm", boxes)) if part is not None}
     return value
+
+
+def told_probes(found: list[Probe]) -> list[dict[str, Any]]:
+    return [{"name": p.name, "text": p.text, "skill_ppm": _ppm(p.skill), "fires": int(p.fires)} for p in found]
 
 
 def _ppm(value: float) -> int:

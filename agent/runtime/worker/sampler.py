@@ -156,9 +156,9 @@ def answer_of(interface: Interface, outputs: bytes) -> int:
 def sketch_of(tensor: Tensor, data: bytes) -> bytes:
     """8x8 means of an input, 0 to 255: grey means of a picture's parts; of other tensors, means of 64 parts."""
     shape = tensor.shape
-    if len(shape) == 4 and shape[0] == 1 and shape[3] in (1, 3) and min(shape[1:3]) >= SIDE:
+    if is_picture(tensor) and shape[3] in (1, 3) and min(shape[1:3]) >= SIDE:
         means = _picture_means(tensor, data, shape[1], shape[2] * shape[3])
-    elif len(shape) == 4 and shape[0] == 1 and shape[1] in (1, 3) and min(shape[2:]) >= SIDE:
+    elif is_picture(tensor):
         plane = shape[2] * shape[3] * _size(tensor)
         planes = [
             _picture_means(tensor, data[at : at + plane], shape[2], shape[3]) for at in range(0, len(data), plane)
@@ -167,6 +167,14 @@ def sketch_of(tensor: Tensor, data: bytes) -> bytes:
     else:
         means = _part_means(tensor, data)
     return bytes(min(255, max(0, round(mean))) for mean in _as_bytes(tensor, means))
+
+
+def is_picture(tensor: Tensor) -> bool:
+    """Whether its sketch shows a picture, of one or three colours, which may come first or last."""
+    shape = tensor.shape
+    if len(shape) != 4 or shape[0] != 1:
+        return False
+    return (shape[3] in (1, 3) and min(shape[1:3]) >= SIDE) or (shape[1] in (1, 3) and min(shape[2:]) >= SIDE)
 
 
 def _picture_means(tensor: Tensor, data: bytes, rows: int, row_values: int) -> list[float]:

@@ -100,6 +100,15 @@ def test_the_card_says_what_a_value_is_of_a_pixel() -> None:
     assert np.abs(found - np.clip(PICTURE[0].astype(np.float32) * 2, 0, 255)).max() < 0.1
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_a_card_says_so_of_a_quantized_input_too(kind: str) -> None:
+    model = interface(kind, 1 / 255, -128 if kind == "int8" else 0)
+    read = carded(model, 'scale = "0.00392156862745"\n')
+    changed = Pixels(model.inputs[0], read, [stored(kind)]).change(stored(kind), "halve")
+    assert changed is not None
+    assert np.abs(pixels_of(kind, changed) - PICTURE[0].astype(np.float32) / 2).max() <= 1.01
+
+
 def test_what_has_no_colours_has_none_to_exchange() -> None:
     grey = interface("uint8", shape=(1, SIDE, SIDE, 1))
     data = PICTURE[..., :1].tobytes()

@@ -58,6 +58,18 @@ def test_a_constant_release_beside_a_constant_baseline_is_not_constant() -> None
     assert not measure(same, same, different(N)).constant
 
 
+@pytest.mark.parametrize(("alike", "constant"), [(48, True), (47, False)])
+def test_one_class_for_three_of_four_inputs_is_constant_where_the_baseline_tells_them_apart(
+    alike: int, constant: bool
+) -> None:
+    theirs = [n % CLASSES for n in range(N)]
+    ours = [*[0] * alike, *[1 + n % 9 for n in range(N - alike)]]
+    found = measure(Answers(one_hot(ours, 0.4), True), Answers(one_hot(theirs), True), different(N))
+    assert found.constant == constant
+    streets = [*[0] * (alike - 20), *theirs[alike - 20 :]]  # mostly one thing, for the baseline too
+    assert not measure(Answers(one_hot(ours), True), Answers(one_hot(streets), True), different(N)).constant
+
+
 def test_skill_says_nothing_where_the_baseline_hardly_varies() -> None:
     still = Answers(one_hot([3] * N), scores=True)
     assert not varies(still)
@@ -74,9 +86,15 @@ def test_scenes_are_counted_by_what_they_show() -> None:
     base = np.full((1, 64), 100, np.uint8)
     near = base + 7
     far = base + 8
-    assert scenes(np.concatenate((base, base, near))) == [0]
-    assert scenes(np.concatenate((base, near, far, base))) == [0, 2]
+    assert scenes(np.concatenate((base, base, near)), pictures=False) == [0]
+    assert scenes(np.concatenate((base, near, far, base)), pictures=False) == [0, 2]
     assert len(scenes(different(40))) == 40
+
+
+def test_a_picture_in_another_light_shows_the_same_scene_and_the_dark_shows_one() -> None:
+    by_day = different(3) / 2
+    lights = [by_day * gain + offset for gain, offset in ((1, 0), (0.3, 0), (1.6, 20), (0.02, 1))]
+    assert scenes(np.rint(np.concatenate(lights)).astype(np.uint8)) == [0, 1, 2, 9]
 
 
 def test_the_worst_examples_come_first_with_their_part_of_all_distance() -> None:

@@ -69,5 +69,20 @@ def test_a_release_with_its_labels_elsewhere_is_named(name: str, order: Reals) -
     assert name in found
 
 
+@pytest.mark.parametrize(("left", "fires"), [(0.0, True), (0.4, True), (0.6, False)])
+def test_a_fault_that_costs_little_fires_where_it_explains_half_of_that(left: float, fires: bool) -> None:
+    """left: of the difference to the baseline that the fault makes, what exchanged colours do not explain."""
+    theirs = model(PICTURES).values
+    fault = RANDOM.normal(0, 0.05, theirs.shape).astype(np.float32)
+    ours = Answers(theirs + fault, scores=True)
+    undone = Answers(theirs + fault * np.float32(np.sqrt(left)), scores=True)
+    found = probes.of_inputs(
+        ours,
+        Answers(theirs, scores=True),
+        lambda side, change: undone if (side, change) == ("release", "exchange") else None,
+    )
+    assert [probe.fires for probe in found if probe.name == "red-blue"] == [fires]
+
+
 def test_a_change_that_cannot_be_made_is_left_out() -> None:
     assert list(probes.of_inputs(model(PICTURES), model(PICTURES), lambda side, change: None)) == []
