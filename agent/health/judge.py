@@ -22,7 +22,7 @@ NOT_THE_RELEASE = frozenset(
 )
 # The counts that the soft tests go by, beside the worker: what a restarted agent goes on from.
 COUNTED = ("answers", "errors", "error_runs", "late", "outdone", "overtaken", "votes", "votes_bad")
-TESTS = ("onsets", "outage", "lateness", "overtaken", "reported")
+TESTS = ("onsets", "outage", "lasting", "lateness", "overtaken", "reported")
 _ENOUGH_VOTES = 20  # of the baseline, before they say what its apps' word is worth
 _TRUE_WORD = 4  # one of so many may be bad
 MAX_QUOTED = 100  # characters of what apps wrote, in the facts of a verdict
@@ -83,6 +83,7 @@ class Judge:
         ratios = {name: self._remembered.get(name, 0) / _MILLI for name in TESTS}
         self._onsets = Onsets(policy.errors, ratios["onsets"])
         self._outage = Blocks(policy.outage, ratios["outage"])
+        self._lasting = Blocks(policy.lasting, ratios["lasting"])
         self._late = Blocks(policy.late, ratios["lateness"]) if policy.late else None
         self._overtaken = Blocks(policy.overtaken, ratios["overtaken"])
         self._reported = Blocks(policy.reported, ratios["reported"]) if policy.reported else None
@@ -222,6 +223,7 @@ class Judge:
         tests: dict[str, Onsets | Blocks] = {
             "onsets": self._onsets,
             "outage": self._outage,
+            "lasting": self._lasting,
             "overtaken": self._overtaken,
         }
         if self._late:
@@ -240,6 +242,8 @@ class Judge:
             self._found_by("errors", self._onsets, "requests that came after an answer failed", "a report")
         if self._outage.add(new.errors, requests, began_s, now_s):
             self._found_by("errors", self._outage, "requests failed", "1 s and more")
+        if self._lasting.add(new.errors, requests, began_s, now_s):
+            self._found_by("errors", self._lasting, "requests failed", "10 s and more")
         self._strike(new.outdone)
         troubled = self._troubled or began_s < self._troubled_until_s
         served = max(new.answers, new.overtaken)  # one that was overtaken may have answered later

@@ -12,6 +12,7 @@ from littoral.bundle.manifest import Health
 ERRORS, LATE = 0.01, 0.05  # shares of failing and late answers that are normal where the release does not say
 ERRORS_LEAST, LATE_LEAST = 0.001, 0.01  # what is below would let a single bad answer decide
 BAD_BEYOND = 0.09  # a release is bad whose share of failures is so much above what is normal
+LASTING_BEYOND = 0.14  # likewise, over blocks of ten seconds
 LATE_FACTOR = 4  # a block is bad that has so many times as many late answers as are normal
 BETA = 0.01
 REPORTED = 1e-14  # of alpha: who complains does so for ten seconds on end, and may do so twice in a minute
@@ -22,13 +23,15 @@ PPM = 1_000_000
 class Policy:
     """How one trial is judged.
 
-    errors: failures that come right after an answer. outage: blocks in which nearly all fails. late, reported: blocks
+    errors: failures that come right after an answer. outage: blocks in which nearly all fails. lasting: long blocks in
+    which more fails than in a burst, whoever is failed. late, reported: blocks
     of answers over the release's p95_us, and of bad reports of apps; None: not judged. overtaken: blocks of requests
     that were too slow for their deadline, so that the baseline answered them.
     """
 
     errors: Sprt
     outage: Signal
+    lasting: Signal
     late: Signal | None
     overtaken: Signal
     reported: Signal | None
@@ -48,13 +51,15 @@ def policy(settings: Probation, health: Health, late: bool, reported: bool) -> P
     Each of the soft tests that run gets its part of alpha, so that all together err no more often than it says
     (Bonferroni).
     """
-    alpha = settings.alpha / (3 + late + reported)
+    alpha = settings.alpha / (4 + late + reported)
     errors = _within(health.errors_ppm, ERRORS, ERRORS_LEAST, settings.errors_most)
     share = LATE_FACTOR * _within(health.late_ppm, LATE, LATE_LEAST, settings.late_most)
     return Policy(
         errors=Sprt(errors, errors + BAD_BEYOND, alpha, BETA),
         # Seven blocks in a row: two bursts of thirty failures that happen to meet make six.
         outage=Signal(Sprt(0.18, 0.9, alpha, BETA), share=0.9, block_s=1, fewest=10),
+        # One client of several that is failed all the time has one onset and makes no outage.
+        lasting=Signal(Sprt(0.05, 0.9, alpha, BETA), share=errors + LASTING_BEYOND, block_s=10, fewest=60),
         # Blocks of 3 s: a device that is busy for ten seconds delays every model on it, and makes at most four.
         late=Signal(Sprt(0.05, 0.5, alpha, BETA), share, block_s=3, fewest=4, least_bad=3) if late else None,
         overtaken=Signal(Sprt(0.05, 0.5, alpha, BETA), 0.3, block_s=3, fewest=4, least_bad=3),

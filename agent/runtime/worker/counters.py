@@ -87,13 +87,14 @@ class Tally:
             self.longest_run_inputs = 1
 
     def failed(self, after: bool | None = None) -> None:
-        """Counts one request that the engine could not run. after: whether the one before it on its connection failed;
-        None where it is the first there. Then the one before it of all counts: a client that connects anew for each
-        request makes one run of its failures too.
+        """Counts one request that the engine could not run. after: whether the one before it on its connection failed,
+        None where it is the first there. It begins a run where neither that one failed nor the one before it of all: a
+        moment in which all clients are failed is one run, and so are the failures of a client that connects anew for
+        each request.
         """
         self.errors += 1
         answers = self.answers
-        if not (after if after is not None else answers == self._failed_after):
+        if not after and answers != self._failed_after:
             self.error_runs += 1
         self._failed_after = answers
 

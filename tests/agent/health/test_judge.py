@@ -75,10 +75,10 @@ def test_a_trial_that_fails_every_time_is_found_in_seven_seconds() -> None:
         "bad_blocks": 7,
         "blocks": 7,
         "ratio_milli": 11266,
-        "bound_milli": 10810,
+        "bound_milli": 10992,
         "p0_ppm": 180000,
         "p1_ppm": 900000,
-        "alpha": "2e-05",
+        "alpha": "1.7e-05",
     }
 
 
@@ -96,6 +96,16 @@ def test_a_trial_that_fails_after_every_fourth_answer_is_found_by_its_onsets() -
     assert verdict is not None
     assert verdict.code == "errors"
     assert verdict.reason.startswith("6 of 24 requests that came after an answer failed")
+
+
+def test_a_release_that_fails_one_client_of_several_all_the_time_is_found() -> None:
+    for each in ({"answers": 5, "errors": 5}, {"answers": 8, "errors": 2}):
+        trial = Trial()
+        found = seconds_until_found(trial, lambda each=each: each)  # type: ignore[misc]
+        assert found == 40
+        verdict = trial.judge.verdict(trial.now)
+        assert verdict is not None
+        assert verdict.code == "errors"
 
 
 def test_what_the_baseline_fails_on_too_never_counts() -> None:

@@ -53,10 +53,10 @@ def complaints(random: Random, share: float, seconds: int = PROBATION_S) -> list
 def test_a_release_that_is_called_bad_all_the_time_is_found_with_what_apps_wrote() -> None:
     trial = Trial()
     trial.judge.noted(("no cat", "a dog"))
-    assert found_after(trial, [True] * 60) == 24
+    assert found_after(trial, [True] * 60) == 25
     verdict = trial.judge.verdict(trial.now)
     assert verdict is not None
-    assert (verdict.code, verdict.facts["bad_blocks"], verdict.facts["notes"]) == ("reported", 24, "a dog / no cat")
+    assert (verdict.code, verdict.facts["bad_blocks"], verdict.facts["notes"]) == ("reported", 25, "a dog / no cat")
 
 
 def test_without_notes_there_are_only_numbers() -> None:

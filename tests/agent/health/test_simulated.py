@@ -68,6 +68,7 @@ class SoftTests:
     def __init__(self) -> None:
         assert POLICY.late is not None
         self.onsets, self.outage, self.late = Onsets(POLICY.errors), Blocks(POLICY.outage), Blocks(POLICY.late)
+        self.lasting = Blocks(POLICY.lasting)
         self.now = 0
 
     def second(self, answers: int, errors: int = 0, error_runs: int = 0, late: int = 0) -> bool:
@@ -75,6 +76,7 @@ class SoftTests:
         self.now += 1
         found = self.onsets.add(error_runs, answers)
         found |= self.outage.add(errors, answers + errors, now, now + 1)
+        found |= self.lasting.add(errors, answers + errors, now, now + 1)
         return found | self.late.add(late, answers, now, now + 1)
 
 
@@ -306,10 +308,11 @@ def test_a_release_cannot_be_so_strict_that_one_failure_ends_it() -> None:
 
 def test_alpha_is_shared_by_the_tests_that_run() -> None:
     alone, all_of_them = (policy(Probation(alpha=0.01), Health(), late, late) for late in (False, True))
-    assert alone.errors.alpha == alone.outage.test.alpha == pytest.approx(0.01 / 3)
+    assert alone.errors.alpha == alone.outage.test.alpha == pytest.approx(0.01 / 4)
     assert alone.late is alone.reported is None
     assert all_of_them.late is not None
     assert all_of_them.reported is not None
-    tests = [all_of_them.errors, all_of_them.outage.test, all_of_them.late.test, all_of_them.overtaken.test]
-    assert [each.alpha for each in tests] == [0.002] * 4
-    assert all_of_them.reported.test.alpha < 0.002
+    blocks = (all_of_them.outage, all_of_them.lasting, all_of_them.late, all_of_them.overtaken)
+    alphas = [all_of_them.errors.alpha, *(block.test.alpha for block in blocks)]
+    assert alphas == [pytest.approx(0.01 / 6)] * 5
+    assert all_of_them.reported.test.alpha < 0.001

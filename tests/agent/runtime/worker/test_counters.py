@@ -71,9 +71,18 @@ def test_an_error_is_no_answer() -> None:
 
 def test_a_failure_begins_a_run_where_the_one_before_it_was_an_answer() -> None:
     tally = Tally()
-    for after in (False, True, True, False):  # of one connection, which begins with an answer
+    for after in (False, True, True, None, False):  # one answer each of another connection goes before them
+        tally.answered(b"a", b"b", 10, True)
         tally.failed(after)
-    assert (tally.errors, tally.error_runs) == (4, 2)
+    assert (tally.errors, tally.error_runs) == (5, 3)
+
+
+def test_a_moment_in_which_all_connections_fail_is_one_run() -> None:
+    tally = Tally()
+    tally.answered(b"a", b"b", 10, True)
+    for after in (False, False, None, True, False):
+        tally.failed(after)
+    assert (tally.errors, tally.error_runs) == (5, 1)
 
 
 def test_a_first_failure_of_a_connection_goes_by_what_came_before_it_anywhere() -> None:
