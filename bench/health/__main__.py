@@ -26,7 +26,7 @@ def main() -> int:
     for tally in study.run(plan, CACHE, tuple(options.names), options.models):
         tallies.append(tally)
         print(report.line(tally), file=sys.stderr, flush=True)
-    print(report.text(tallies, plan))
+    print(report.text(tallies))
     if options.json:
         report.write(options.json, tallies)
     return 0
