@@ -16,7 +16,6 @@ from bench.health.tflite import UNIT
 from littoral.bundle.manifest import Lineage
 from tests.bench.health.conftest import COLOURS, SIDE
 
-
 ASKED = ("zeroed", "labels rolled", "red and blue swapped", "repacked")
 
 
