@@ -124,6 +124,10 @@ class Probation:
     canary_s: float = 5.0  # an inference through the real socket, this often
     health_d: str = "/etc/littoral/health.d"  # folder of the owner's own checks; empty: there are none
     checks_s: float = 60.0  # they are asked this often
+    alpha: float = 1e-4  # chance that the soft tests, all together, call a good release bad, in one run of each
+    errors_most: float = 0.05  # of answers that a release may call normal to fail
+    late_most: float = 0.15  # of answers that a release may call normal to be late
+    stalled_s: float = 30.0  # requests come and wait, and nothing comes out; 0: that is not judged
     understudy: bool = True  # the baseline stays loaded beside a trial, where memory allows
 
 
@@ -201,6 +205,7 @@ SECTIONS: dict[str, Any] = {
     "reports": Reports,
 }
 _OPEN = ("models", "access", "delegates")  # as many tables as the operator writes
+_SHARES = {"alpha": 0.1, "errors_most": 0.5, "late_most": 0.25}  # and the most that makes a test of them
 _TOP = ("device", "tenant", "query_socket", "control_socket", "tags")
 
 
@@ -260,6 +265,8 @@ def _section(defaults: T, value: Any, where: str) -> T:
             raise ConfigError(f"{where}.{key} is {item!r}; it is three octal digits, as in 0660")
         if key == "gate" and item not in ("", *GATES):
             raise ConfigError(f"{where}.{key} is {item!r}; it is one of {', '.join(GATES)}")
+        if key in _SHARES and not 0 < checked[key] <= _SHARES[key]:
+            raise ConfigError(f"{where}.{key} is {item!r}; it is above 0 and at most {_SHARES[key]:g}")
         if key == "windows":
             _check_windows(checked[key], f"{where}.{key}")
     return replace(defaults, **checked)

@@ -185,6 +185,8 @@ class Counters:
     subscribers: connections now.
     outdone: requests on which the release failed and the baseline answered in its place; not in errors. overtaken: that
     the baseline answered because the release was too slow. excused: on which both failed; not in errors.
+    received: requests taken in, whatever became of them. error_runs: errors that follow an answer, on their connection
+    (where they are not its first request) and among all requests.
     histogram: answers by invoke time, bucket i holds 2^i <= us < 2^(i+1), 32 buckets.
     """
 
@@ -210,6 +212,8 @@ class Counters:
     waiting: int = 0
     subscribers: int = 0
     memory_bytes: int = 0
+    received: int = 0
+    error_runs: int = 0
     outdone: int = 0
     overtaken: int = 0
     excused: int = 0

@@ -22,7 +22,8 @@ from agent.health.canary import CanaryAsker
 from agent.health.checks import Checks
 from agent.health.committed import CommittedCanaries, Finding
 from agent.health.gate import Weighed, weigh
-from agent.health.judge import Before, Judge, Policy
+from agent.health.judge import Before, Judge
+from agent.health.policy import policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.mirror import Mirror
@@ -137,7 +138,7 @@ class Agent:
             voucher=self._voucher,
             canary=self._canary,
             checks=self._checks,
-            judge=_judge,
+            judge=self._judge,
             online=lambda: self._link.connected,
             known_time=lambda: self._memory.record.known_time,
             wall=time.time,
@@ -349,10 +350,12 @@ class Agent:
             *(symptom for symptom in of_models if symptom is not None),
         ]
 
+    def _judge(self, manifest: Manifest, slot: Slot) -> Judge:
+        before = Before(slot.baseline_constant, slot.baseline_votes, slot.baseline_votes_bad, slot.baseline_rise_bytes)
+        has_limit = manifest.limits.p95_us > 0
+        numbers = policy(self._config.probation, manifest.health, late=has_limit, reported=before.heeds_apps)
+        return Judge(numbers, before, slot.tests)
+
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:
     return weigh(measured, manifest.lineage, policy or gate.LINEAGE, manifest.accept_explained)
-
-
-def _judge(manifest: Manifest, slot: Slot) -> Judge:
-    return Judge(Policy(), Before(slot.baseline_constant, slot.baseline_votes, slot.baseline_votes_bad))

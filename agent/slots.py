@@ -31,11 +31,12 @@ class Slot:
     """One release on this device. `bundle` names its folder under releases/. memory_bytes: as its trial measured.
 
     evidence: what its commit rests on: full, low, first; "" while it was never committed. healthy_s, answers: how long
-    it was watched and well, and what it answered meanwhile; they add up over restarts. baseline_constant: longest run
+    it was watched and well, and what it answered meanwhile; they add up over restarts. tests: how far the tests of its
+    answers are, and up to which counts of its worker (agent/health/judge.py, remember). baseline_constant: longest run
     of equal answers to distinct inputs seen of the release before it; baseline_votes, baseline_votes_bad: what apps
-    reported of that. threads, interpreters, cpus: how it runs best here, as its trial measured
-    (agent/runtime/engine.py, Tuning). checks_bad: required health checks that were bad before it was switched to, so
-    that it is not to blame for them: names with a space between, or * for all.
+    reported of that; baseline_rise_bytes: how its memory grew. checks_bad: required health checks that were bad before
+    it was switched to, so that it is not to blame for them: names with a space between, or * for all. threads,
+    interpreters, cpus: how it runs best here, as its trial measured (agent/runtime/engine.py, Tuning).
     """
 
     release: int
@@ -52,7 +53,9 @@ class Slot:
     baseline_constant: int = 0
     baseline_votes: int = 0
     baseline_votes_bad: int = 0
+    baseline_rise_bytes: int = 0
     checks_bad: str = ""
+    tests: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,11 @@ class Update:
     loads_left: int = 0
     power_cuts: int = 0
     boot: str = ""  # of the last load
-    baseline_constant: int = 0  # for the slot, as the two below
+    baseline_constant: int = 0  # for the slot, as the four below
     baseline_votes: int = 0
     baseline_votes_bad: int = 0
-    checks_bad: str = ""  # for the slot
+    baseline_rise_bytes: int = 0
+    checks_bad: str = ""
     window: str = ""
     gate: str = ""
     shadow_s: int = 0
@@ -173,8 +177,17 @@ def read(path: Path) -> SlotRecord | None:
 
 
 def write(path: Path, value: SlotRecord) -> None:
-    """Makes `value` durable; its folder must exist. Raises OSError."""
-    record.write(path, asdict(_clipped(value)))
+    """Makes `value` durable; its folder must exist. Raises OSError.
+
+    One that would be too large goes without the numbers of its last ending, which were told when it ended.
+    """
+    clipped = _clipped(value)
+    try:
+        record.write(path, asdict(clipped))
+    except ValueError:
+        if clipped.last is None:
+            raise
+        record.write(path, asdict(replace(clipped, last=replace(clipped.last, facts={}))))
 
 
 def names(state: Path) -> list[str]:

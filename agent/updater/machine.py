@@ -249,7 +249,7 @@ def written(record: SlotRecord) -> SlotRecord:
 def confirm(record: SlotRecord) -> SlotRecord:
     """The record of a committed release whose continued watch has seen enough."""
     assert record.serves is not None
-    return record.with_slot(record.active, replace(record.serves, evidence="full"))
+    return record.with_slot(record.active, replace(record.serves, evidence="full", tests={}))
 
 
 def revert(record: SlotRecord, result: Result, moment: Moment, generation: int) -> SlotRecord:
@@ -311,9 +311,12 @@ def _activate(record: SlotRecord, moment: Moment) -> SlotRecord:
         baseline_constant=update.baseline_constant,
         baseline_votes=update.baseline_votes,
         baseline_votes_bad=update.baseline_votes_bad,
+        baseline_rise_bytes=update.baseline_rise_bytes,
         checks_bad=update.checks_bad,
     )
-    spare = record.spare
+    spare, before = record.spare, record.serves
+    if before is not None:  # its tests begin anew should it come back: the record has no room for two
+        record = record.with_slot(record.active, replace(before, tests={}))
     return replace(record.with_slot(spare, slot), active=spare, stage="trial", update=update)
 
 
@@ -321,6 +324,8 @@ def _commit(record: SlotRecord, result: Result, moment: Moment) -> SlotRecord:
     update = record.update
     assert update is not None
     trusted = replace(record.serves, evidence=result.evidence or "low") if record.serves else None
+    if trusted is not None and trusted.evidence not in WATCHED:
+        trusted = replace(trusted, tests={})
     return replace(
         record.with_slot(record.active, trusted),
         stage="committed",

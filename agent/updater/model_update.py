@@ -16,7 +16,7 @@ from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
 from agent.updater.repair import Repair
-from agent.updater.steps import CanaryResult, Rooms, Step, Work
+from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work
 from agent.updater.view import symptom, view
 from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
@@ -85,6 +85,13 @@ class ModelUpdate:
         """What is wrong with this model on this device, None when nothing is."""
         return symptom(self.record, self._rooms.voucher.serving.get(self.model), self.problem)
 
+    @property
+    def judge(self) -> Judge | None:
+        """Of what is watched now: a trial, or a release that was committed with little evidence."""
+        if self._watch is not None:
+            return self._watch.judge
+        return self._step.judge if self._step is not None else None
+
     def want(self, want: Want | None, generation: int, local: bool = False) -> None:
         """What is wanted of this model; None removes it. local: by a person at this device."""
         if local and not self._local:
@@ -116,7 +123,7 @@ class ModelUpdate:
         if isinstance(message, control.Counters) and message.stage == "committed":
             serves = self.record.serves
             if serves is not None and serves.bundle == message.bundle:
-                self._baseline.notice(message)
+                self._baseline.notice(message, now)
         if isinstance(message, control.Died):
             text = f"the worker of release {message.release} ended with signal {message.signal}"
             if message.model == self.model:
@@ -262,7 +269,7 @@ class ModelUpdate:
         news = watch.news()
         if watch.enough:
             text = f"its evidence is full now: {watch.detail}"
-            seen = machine.confirm(self._seen(watch.facts()))
+            seen = machine.confirm(self._seen(watch.seen()))
             self._decide(seen, [("confirmed", text, watch.facts())], keep_step=True)
         elif news and self._may_write:
             self._decide(self._seen(news), [], keep_step=True)
@@ -371,7 +378,8 @@ class ModelUpdate:
         return replace(record, update=replace(update, spent_s={**update.spent_s, update.state: int(self._spent_s)}))
 
     def _end_step(self, result: Result, now: float, at: int) -> None:
-        before = self._with_spent(self.record)
+        seen = self._step.seen() if self._step is not None else {}
+        before = self._with_spent(self._seen(seen) if seen else self.record)
         if self.state is State.READY and result.outcome is Outcome.DONE:
             result = self._switch(result)
         after = machine.advance(before, result, Moment(at, self._boot))

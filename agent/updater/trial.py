@@ -9,7 +9,7 @@ from agent.slots import SlotRecord
 from agent.updater import staging
 from agent.updater.comparison import Comparison, Shadow
 from agent.updater.machine import Outcome, Result
-from agent.updater.steps import CanaryResult, Rooms, Step, Work
+from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work
 from agent.updater.watch import PROVEN, Watch
 
 APPLY_TIMEOUT_S = 120.0
@@ -171,6 +171,13 @@ class ProbationStep(Step):
 
     def remember(self) -> dict[str, Any]:
         return self._watch.news()
+
+    def seen(self) -> dict[str, Any]:
+        return self._watch.seen()
+
+    @property
+    def judge(self) -> Judge:
+        return self._watch.judge
 
     def close(self) -> None:
         self._watch.stop_asking()

@@ -3,8 +3,10 @@
 Probation rests on it, and so does the watch that goes on after a commit with evidence `first` or `low`.
 
 Healthy time passes only while the runtime is there and the release is known to be well. It and the answers add up over
-restarts; news() says when that is worth a durable write.
+restarts, and the tests of the answers go on where they were; news() says when that is worth a durable write.
 """
+
+from typing import Any
 
 from agent import control, fsio
 from agent.slots import Slot, release_folder
@@ -16,11 +18,13 @@ from littoral import errors
 # What a load can end in that is the release's own fault; want of memory, a slow device or a bad disk are not.
 PROVEN = frozenset({errors.ModelLoadError.code, "crashed"})
 _SHARE = 8  # of healthy time is remembered at once, and of the answers
+_MOVES = 4  # to the bound of a test: a move as far as one of them is remembered at once ...
+_MOST_MOVES = 8  # ... so often
 _STEPS = 60  # in which healthy time is told
 
 
 class Watch:
-    """One release from now on. Raises BundleError or OSError where its manifest cannot be read."""
+    """One release from now on; `judge` weighs it. Raises BundleError or OSError where its manifest cannot be read."""
 
     def __init__(self, rooms: Rooms, model: str, slot: Slot, now: float) -> None:
         self.bundle = slot.bundle
@@ -28,9 +32,11 @@ class Watch:
         self._rooms = rooms
         self._model = model
         self._slot = slot
-        self._judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot)
+        self.judge = rooms.judge(staging.manifest_of(rooms.config.state, slot.bundle), slot)
         self._healthy_s = float(slot.healthy_s)
         self._remembered = (slot.healthy_s, slot.answers)
+        self._tests = slot.tests
+        self._moves = 0
         self._counted_at = now
         self._hard: Result | None = None
         self._asks = True
@@ -46,7 +52,7 @@ class Watch:
 
     @property
     def answers(self) -> int:
-        return self._slot.answers + self._judge.answers
+        return self._slot.answers + self.judge.answers
 
     @property
     def healthy_for_long(self) -> bool:
@@ -70,15 +76,20 @@ class Watch:
         """What was seen so far; fields of Slot too."""
         return {"healthy_s": self.healthy_s, "answers": self.answers}
 
+    def seen(self) -> dict[str, Any]:
+        """All fields of Slot that it knows, as they are now."""
+        return {**self.facts(), "tests": self.judge.remember()}
+
     def poll(self, now: float) -> Result | None:
         """Counts the time that has passed; a Result once the release was found bad."""
-        if self._rooms.voucher.connected and self._judge.healthy(now):
+        if self._rooms.voucher.connected and self.judge.healthy(now):
             self._healthy_s += now - self._counted_at
         self._counted_at = now
         self._hear_checks(now)
-        verdict = self._judge.verdict(now)
+        verdict = self.judge.verdict(now)
         if self._hard is None and verdict is not None:
-            self._hard = Result(Outcome.BAD, verdict.code, verdict.reason, facts=dict(verdict.facts))
+            facts, tests = dict(verdict.facts), self.judge.evidence()
+            self._hard = Result(Outcome.BAD, verdict.code, verdict.reason, facts=facts, tests=tests)
         return self._hard
 
     def notice(self, message: control.Message, now: float) -> None:
@@ -86,33 +97,45 @@ class Watch:
         if getattr(message, "bundle", "") != self.bundle:
             return
         if isinstance(message, control.Counters):
-            self._judge.counters(message, now)
+            self.judge.counters(message, now)
         elif isinstance(message, control.Reported):
-            self._judge.noted(message.notes)
+            self.judge.noted(message.notes)
         elif isinstance(message, control.Died) and not message.memory:
-            self._judge.died(message, now)
+            self.judge.died(message, now)
         elif isinstance(message, control.Failed) and message.code in PROVEN:
             self._hard = Result(Outcome.BAD, message.code, message.reason)
 
     def canary(self, result: CanaryResult, now: float) -> None:
         self.canary_ok = result.ok
-        self._judge.canary(result.ok, result.code, result.text, now)
+        self.judge.canary(result.ok, result.code, result.text, now)
 
     def device(self, troubled: bool, now: float) -> None:
         """Whether the device is in trouble now."""
-        self._judge.device(troubled, now)
+        self.judge.device(troubled, now)
 
-    def news(self) -> dict[str, int]:
+    def news(self) -> dict[str, Any]:
         """Fields of Slot worth a durable write now; mostly none. All in all a bounded number of writes."""
         settings = self._rooms.config.probation
         healthy_s, answers = self._remembered
         target_s = max(settings.healthy_s / _SHARE, 2.0)
         longer = min(self._healthy_s, settings.healthy_s) - healthy_s >= target_s
         more = min(self.answers, settings.answers) - answers >= max(settings.answers / _SHARE, 1)
-        if not longer and not more:
+        moved = self._moves < _MOST_MOVES and self._has_moved()
+        if not longer and not more and not moved:
             return {}
+        self._moves += moved
         self._remembered = (self.healthy_s, self.answers)
-        return self.facts()
+        seen = self.seen()
+        self._tests = seen["tests"]
+        return seen
+
+    def _has_moved(self) -> bool:
+        """Whether a test speaks so much more against the release, or less, than is remembered."""
+        for name, test in self.judge.evidence().items():
+            speaks, spoke = max(0, test["ratio_milli"]), max(0, self._tests.get(name, 0))
+            if abs(speaks - spoke) * _MOVES >= test["bound_milli"]:
+                return True
+        return False
 
     def stop_asking(self) -> None:
         """No canaries and no checks any more: at its end, or as from now on only what apps ask counts."""
@@ -128,4 +151,4 @@ class Watch:
         for result in [result for results in self._checks.take() for result in results]:
             if result.state != "unknown":
                 decides = result.required and self._on_trial and not {result.name, "*"} & self._excused
-                self._judge.external(result.name, decides, result.state == "bad", result.text, now)
+                self.judge.external(result.name, decides, result.state == "bad", result.text, now)

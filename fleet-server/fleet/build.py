@@ -120,6 +120,7 @@ def build(request: Request, before: Before | None = None) -> Built:
         interface_change=request.interface_change,
         needs=_needs(card, file),
         limits=card.limits,
+        health=card.health,
         golden=_golden(card, vectors),
         deltas=tuple(_describe_delta(base, data, request.chunk_bytes) for base, data in deltas.items()),
         accept_explained=request.accept_explained,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from littoral.bundle import fields
-from littoral.bundle.manifest import Limits, Needs, parse_engine
+from littoral.bundle.manifest import Health, Limits, Needs, parse_engine
 from littoral.errors import CardError
 
 MAX_CARD_BYTES = 16_384
@@ -26,6 +26,7 @@ class Card:
     outputs: tuple[dict[str, Any], ...] = ()
     limits: Limits = Limits()
     needs: Needs = Needs()
+    health: Health = Health()
     compare: str = "tolerance"
     tolerance_ppm: int = 20_000
     right_ppm: int = 800_000
@@ -40,7 +41,7 @@ def parse(text: str) -> Card:
     if len(text.encode()) > MAX_CARD_BYTES:
         raise CardError(f"a card of over {MAX_CARD_BYTES} bytes")
     value = _toml(text) if text else {}
-    _only(value, ("input", "output", "limits", "needs", "golden"), "the card")
+    _only(value, ("input", "output", "limits", "needs", "health", "golden"), "the card")
     golden = _table(value, "golden", ("compare", "tolerance_ppm", "right"))
     compare = golden.get("compare", "tolerance")
     if compare not in ("tolerance", "top1"):
@@ -51,6 +52,7 @@ def parse(text: str) -> Card:
         outputs=tuple(_output(entry) for entry in _list(value, "output")),
         limits=Limits(_number(limits, "p95_us"), _number(limits, "memory_bytes")),
         needs=_needs(_table(value, "needs", NEEDS)),
+        health=_health(_table(value, "health", ("errors", "late"))),
         compare=compare,
         tolerance_ppm=_number(golden, "tolerance_ppm", 20_000),
         right_ppm=_share_ppm(golden.get("right", "0.8")),
@@ -97,6 +99,18 @@ def _needs(value: dict[str, Any]) -> Needs:
         delegate=str(value.get("delegate", "")),
         cpu=cpu,
     )
+
+
+def _health(value: dict[str, Any]) -> Health:
+    ppm = {}
+    for key, given in value.items():
+        try:
+            ppm[key] = round(fields.fraction(given) * 1_000_000)
+        except ValueError as error:
+            raise CardError(f"[health] {key} is {given!r}; it is {error}") from error
+        if not 0 < ppm[key] < 1_000_000:
+            raise CardError(f'[health] {key} is {given!r}; it is a share between "0.000001" and "0.999999"')
+    return Health(ppm.get("errors", 0), ppm.get("late", 0))
 
 
 def _table(value: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, Any]:

@@ -77,6 +77,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """What its author calls normal for the release while it answers, in parts per million. 0: he does not say."""
+
+    errors_ppm: int = 0  # of requests, that fail
+    late_ppm: int = 0  # of answers, that take longer than limits.p95_us
+
+
+@dataclass(frozen=True, slots=True)
 class Golden:
     """Inputs with the answers expected of them; the blob holds per case all inputs, then all outputs, raw.
 
@@ -116,6 +124,7 @@ class Manifest:
     interface_change: bool = False
     needs: Needs = Needs()
     limits: Limits = Limits()
+    health: Health = Health()
     golden: Golden | None = None
     deltas: tuple[Delta, ...] = ()
     accept_explained: bool = False
@@ -151,6 +160,8 @@ class Manifest:
         value = {**asdict(self), "schema": SCHEMA}
         if not self.accept_explained:
             del value["accept_explained"]
+        if self.health == Health():
+            del value["health"]
         if self.golden is not None and self.golden.expected != "labelled":
             del value["golden"]["right_ppm"]
         return canonical.encode(value)
@@ -193,6 +204,7 @@ def parse(data: bytes) -> Manifest:
             interface_change=value["interface_change"] is True,
             needs=_needs(value["needs"]),
             limits=Limits(_number(value["limits"]["p95_us"]), _number(value["limits"]["memory_bytes"])),
+            health=_health(value.get("health", {})),  # older ones do not have it
             golden=None if value["golden"] is None else _golden(value["golden"]),
             deltas=tuple(_delta(each) for each in value.get("deltas", ())),  # older ones do not have it
             accept_explained=value.get("accept_explained") is True,
@@ -236,6 +248,13 @@ def _choice(value: Any, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ValueError(f"{value!r} is none of {', '.join(known)}")
     return str(value)
+
+
+def _health(value: dict[str, Any]) -> Health:
+    shares = (_number(value.get("errors_ppm", 0)), _number(value.get("late_ppm", 0)))
+    if max(shares) >= 1_000_000:
+        raise ValueError(f"no shares in parts per million: {shares}")
+    return Health(*shares)
 
 
 def _golden(value: dict[str, Any]) -> Golden:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import record, slots
+from agent.health.judge import COUNTED, TESTS
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from agent.updater.machine import State
 from littoral.errors import RecordError
@@ -36,6 +37,9 @@ def test_a_record_is_read_back_as_it_was_written(path: Path, tmp_path: Path) -> 
     slots.write(path, value)
     assert slots.read(path) == value
     assert slots.names(tmp_path) == ["cats"]
+
+
+REMEMBERED = dict.fromkeys((*COUNTED, *TESTS, "strikes", "worker"), 2**40)
 
 
 def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
@@ -77,6 +81,9 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
     assert found is not None
     assert len(found.blocked) == slots.MAX_BLOCKED
     assert found.blocked[-1].bundle == f"{19:064d}"
+    assert found.a == value.a
+    assert found.last is not None
+    assert found.last.facts == {}  # for want of room: they were told when it ended
 
 
 def test_in_a_trial_the_other_slot_is_the_baseline() -> None:

@@ -63,6 +63,7 @@ class Answers:
         connection.answered = run.id
         if result is None:
             return  # a window that is not full yet
+        connection.failing = False
         signature = run.signature
         signature.answers += 1
         for subscriber in signature.subscribers:
@@ -116,7 +117,8 @@ class Answers:
             case errors.DeadlineError():
                 tally.expired += 1
             case errors.InferenceError():
-                tally.failed()
+                tally.failed(connection.failing)
+                connection.failing = True
         connection.send(query.error(error, id, **facts))
 
     def count_votes(self) -> list[str]:

@@ -35,8 +35,9 @@ class Connection:
     """One client. `closed` once the socket is gone.
 
     descriptor: of the socket, known after its end too. queued: it waits for its turn. running: a request of it is being
-    run by a thread. watched: the events that are waited for; unsettled: they may have changed. interpreter: its own, of
-    a model that keeps a state. answered: the id of the newest answer.
+    run by a thread. failing: whether its last request failed in the engine, None before its first. watched: the events
+    that are waited for; unsettled: they may have changed. interpreter: its own, of a model that keeps a state.
+    answered: the id of the newest answer.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Connection:
         self.inbox = Inbox(state.limit_bytes, signature.frame_bytes, allowance.read_ahead, state.latest, backlog)
         self.interpreter: Interpreter | None = None
         self.closed = self.queued = self.running = False
+        self.failing: bool | None = None
         self.unsettled = True
         self.watched = 0
         self.uid = state.uid

@@ -2,10 +2,10 @@
 
 import math
 
+from agent.runtime.worker.scenes import SAMPLES, Bytewise, Inputs
+
 BUCKETS = 32
-MAX_DISTINCT = 1_000  # inputs told apart within one run of equal answers
-WHOLE_BYTES = 4_096  # inputs up to here are told apart by every byte, longer ones by samples
-SAMPLES = 64  # of 8 bytes, evenly spread
+WHOLE_BYTES = 4_096  # of inputs up to here the mark is every byte, of longer ones samples
 
 
 class Tally:
@@ -14,10 +14,13 @@ class Tally:
     __slots__ = (
         "_answer",
         "_by_bits",
+        "_failed_after",
         "_first_mark",
         "_inputs",
         "_late_us",
+        "_looked",
         "busy",
+        "error_runs",
         "errors",
         "excused",
         "expired",
@@ -28,6 +31,7 @@ class Tally:
         "outdone",
         "overtaken",
         "queued_us",
+        "received",
         "replaced",
         "run_answers",
         "run_inputs",
@@ -35,10 +39,10 @@ class Tally:
         "votes_bad",
     )
 
-    def __init__(self, late_us: int = 0) -> None:
-        """An answer over late_us is late; 0: none is."""
-        self.errors = self.invalid = self.late = self.busy = self.replaced = self.expired = 0
-        self.outdone = self.overtaken = self.excused = 0
+    def __init__(self, late_us: int = 0, inputs: Inputs | None = None) -> None:
+        """An answer over late_us is late; 0: none is. inputs: tells them apart."""
+        self.received = self.outdone = self.overtaken = self.excused = 0
+        self.error_runs = self.errors = self.invalid = self.late = self.busy = self.replaced = self.expired = 0
         self.queued_us = self.invoked_us = 0
         self.run_answers = self.run_inputs = self.longest_run_inputs = 0
         self.votes = self.votes_bad = 0
@@ -46,7 +50,9 @@ class Tally:
         self._by_bits = [0] * 65  # answers by the bits of their invoke time: the histogram, and how many there were
         self._answer: bytes | None = None  # of the present run
         self._first_mark = b""  # of the present run
-        self._inputs: set[int] = set()  # of the present run, hashed, once it has more than one answer
+        self._inputs: Inputs = Bytewise() if inputs is None else inputs  # of the present run, once it was looked at
+        self._looked = False  # at an input of the present run
+        self._failed_after = -1  # answers given before the last error
 
     @property
     def answers(self) -> int:
@@ -74,19 +80,29 @@ class Tally:
         self._answer = answer
         self._first_mark = mark
         self.run_answers = self.run_inputs = 1
-        if self._inputs:
+        if self._looked:
+            self._looked = False
             self._inputs.clear()
         elif not self.longest_run_inputs:
             self.longest_run_inputs = 1
 
-    def failed(self) -> None:
-        """Counts one request that the engine could not run."""
+    def failed(self, after: bool | None = None) -> None:
+        """Counts one request that the engine could not run. after: whether the one before it on its connection failed,
+        None where it is the first there. It begins a run where neither that one failed nor the one before it of all: a
+        moment in which all clients are failed is one run, and so are the failures of a client that connects anew for
+        each request.
+        """
         self.errors += 1
+        answers = self.answers
+        if not after and answers != self._failed_after:
+            self.error_runs += 1
+        self._failed_after = answers
 
     def counts(self) -> dict[str, int | list[int]]:
         """The fields that Counters of agent/control.py takes, but for those of the moment."""
         return {
             "answers": self.answers,
+            "error_runs": self.error_runs,
             "errors": self.errors,
             "invalid": self.invalid,
             "late": self.late,
@@ -109,11 +125,12 @@ class Tally:
     def _same_again(self, mark: bytes) -> None:
         self.run_answers += 1
         inputs = self._inputs
-        if len(inputs) >= MAX_DISTINCT:
+        if self.run_answers % inputs.look_every:
             return
-        if not inputs:  # none is hashed while answers differ
-            inputs.add(hash(self._first_mark))
-        inputs.add(hash(mark))
+        if not self._looked:  # none is looked at while answers differ
+            self._looked = True
+            inputs.add(self._first_mark)
+        inputs.add(mark)
         if len(inputs) > self.run_inputs:
             self.run_inputs = len(inputs)
             self.longest_run_inputs = max(self.longest_run_inputs, self.run_inputs)
@@ -128,5 +145,5 @@ def mark(question: bytes | memoryview) -> bytes:
     size = len(question)
     if size <= WHOLE_BYTES:
         return bytes(question)
-    words = memoryview(question)[: size // 8 * 8].cast("Q")
-    return words[:: len(words) // SAMPLES].tobytes()
+    words = memoryview(question)[: size // 8 * 8].cast("Q")  # as scenes.samples does it, without a call
+    return words[:: len(words) // SAMPLES - 1 | 1].tobytes()

@@ -43,13 +43,16 @@ class Request:
 
 
 class Backlog:
-    """How many bytes of whole requests wait in this worker, of all connections, and how many may."""
+    """How many bytes of whole requests wait in this worker, of all connections, and how many may. received: requests
+    to be run that came so far.
+    """
 
-    __slots__ = ("most_bytes", "waiting_bytes")
+    __slots__ = ("most_bytes", "received", "waiting_bytes")
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self.waiting_bytes = 0
+        self.received = 0
 
 
 class Inbox:
@@ -203,7 +206,9 @@ class Inbox:
     def _add(self, request: Request, adopted: bool) -> None:
         size_bytes = request.end - request.at
         backlog = self._backlog
-        if self._latest and request.kind in _TO_RUN:
+        to_run = request.kind in _TO_RUN
+        backlog.received += to_run
+        if self._latest and to_run:
             self._displace()
         elif self.requests and not adopted and backlog.waiting_bytes + size_bytes > backlog.most_bytes:
             # A client with nothing else waiting is never refused, so that a greedy one does not cost it its turn.

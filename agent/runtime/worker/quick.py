@@ -54,6 +54,7 @@ class Quick:
         else:
             return False
         inbox.scanned = inbox.end
+        self._tally.received += 1
         told_apart = mark(question)
         started_ns = time.monotonic_ns()
         try:
@@ -63,6 +64,7 @@ class Quick:
             return True
         invoked_us = (time.monotonic_ns() - started_ns + HALF_US) // 1_000
         data = result.data
+        connection.failing = False
         connection.send(answer_head(signature.welcome, id, len(data), 0, invoked_us), data)
         connection.answered = id
         signature.answers += 1

@@ -336,7 +336,12 @@ class ModelServer:
 
     def _counts(self) -> dict[str, int | list[int]]:
         subscribers = sum(connection.subscribes for connection in self._connections.values())
-        return {**self._tally.counts(), "waiting": self._waiting(), "subscribers": subscribers}
+        return {
+            **self._tally.counts(),
+            "received": self._tally.received + self._backlog.received,
+            "waiting": self._waiting(),
+            "subscribers": subscribers,
+        }
 
     def _count_votes(self) -> None:
         if notes := self._answers.count_votes():

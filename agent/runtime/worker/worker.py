@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.runtime.engine import Delegate, Engine, Model, Tuning
 from agent.runtime.handover import MESSAGE_DESCRIPTORS, PART_BYTES, Channel
 from agent.runtime.release import Release
+from agent.runtime.worker import scenes
 from agent.runtime.worker.connection import Allowance
 from agent.runtime.worker.counters import Tally
 from agent.runtime.worker.inbox import MOST_DESCRIPTORS, Backlog
@@ -73,7 +74,8 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
         channel.send_patiently("welcome", {"part": welcome[at : at + PART_BYTES]})
     channel.send_patiently("ready", {"load_us": load_us, "stateful": model.stateful})
     allowance = Allowance(settings.read_ahead, min(settings.max_shares, MOST_SHARES), settings.max_share_bytes)
-    backlog, tally = Backlog(settings.queue_bytes), Tally(release.manifest.limits.p95_us)
+    inputs = scenes.of(signatures[""].welcome.interface, release.card())
+    backlog, tally = Backlog(settings.queue_bytes), Tally(release.manifest.limits.p95_us, inputs)
     sampler = None if settings.ring is None else Sampler(settings.ring, settings.ring_bytes)
     may_thread = settings.delegate is None  # a delegate may be bound to the thread that opened it
     ModelServer(

@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from random import Random
-from statistics import median
 
 import pytest
 
-from agent.control import Counters, Died
-from agent.health.judge import Before, Judge, Policy, Verdict
-from agent.health.sequential import Watch
-
-
-class Trial:
-    """A worker that answers, second by second, and the judge that watches it."""
-
-    def __init__(self, judge: Judge | None = None, worker: int = 100, **start: int) -> None:
-        self.judge = judge or Judge(Policy(), Before(constant=3))
-        self.now = 0.0
-        self.state = {"answers": 0, "errors": 0, "invalid": 0, "late": 0, **start}
-        self.run = {"run_answers": 0, "run_inputs": 0}
-        self.worker = worker
-        self.second()
-
-    def second(self, answers: int = 0, errors: int = 0, invalid: int = 0, late: int = 0, **run: int) -> Verdict | None:
-        for key, more in (("answers", answers), ("errors", errors), ("invalid", invalid), ("late", late)):
-            self.state[key] += more
-        self.run.update(run)
-        self.now += 1.0
-        counters = replace(Counters("m", 2, "b" * 64, "trial", self.worker), **self.state, **self.run)  # type: ignore[arg-type]
-        self.judge.counters(counters, self.now)
-        return self.judge.verdict(self.now)
-
-
-def seconds_until_found(trial: Trial, each: Callable[[], dict[str, int]], longest: int = 600) -> int | None:
-    for second in range(1, longest + 1):
-        if trial.second(**each()):
-            return second
-    return None
+from agent.control import Died
+from agent.health.judge import Before, Judge, Verdict
+from tests.agent.health.trials import POLICY, WELL, Trial, seconds_until_found
 
 
 def test_a_good_trial_is_never_found_bad() -> None:
@@ -52,35 +22,17 @@ def test_an_idle_trial_is_never_found_bad() -> None:
     assert seconds_until_found(Trial(), dict) is None
 
 
-def test_a_device_in_trouble_makes_no_release_late() -> None:
-    trial = Trial()
-    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}, longest=11) is None
-    trial.judge.device(True, trial.now)  # what came before it was known says nothing either
-    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) is None
-    trial.judge.canary(True, "", "", trial.now)
-    assert trial.judge.healthy(trial.now)
-    trial.judge.device(False, trial.now)
-    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) == 12
-
-
-def test_a_device_in_trouble_excuses_no_errors() -> None:
-    trial = Trial()
-    trial.judge.device(True, trial.now)
-    assert seconds_until_found(trial, lambda: {"answers": 0, "errors": 10}) == 6
-
-
 @pytest.mark.parametrize(
     ("died", "code", "text"),
     [
         (Died("m", 2, "b", "trial", signal=11, status=0), "crashed", "killed by SIGSEGV"),
-        (Died("m", 2, "b", "trial", signal=0, status=0, hung=True), "hung", "does not come back"),
         (Died("m", 2, "b", "trial", signal=0, status=3), "crashed", "exited with status 3"),
         (Died("m", 2, "b", "trial", signal=200, status=0), "crashed", "killed by signal 200"),
         (Died("m", 2, "b", "trial", signal=9, status=0, memory=True), "resources", "want of memory"),
     ],
 )
 def test_the_death_of_its_worker_ends_a_trial_at_once(died: Died, code: str, text: str) -> None:
-    judge = Judge(Policy())
+    judge = Judge(POLICY)
     judge.died(died, 1.0)
     verdict = judge.verdict(1.0)
     assert verdict is not None
@@ -110,28 +62,76 @@ def test_the_first_verdict_stays() -> None:
 # --- errors and latency -------------------------------------------------------------------------------------------
 
 
-def test_a_trial_that_fails_every_time_is_found_in_six_seconds() -> None:
+def test_a_trial_that_fails_every_time_is_found_in_seven_seconds() -> None:
     trial = Trial()
-    assert seconds_until_found(trial, lambda: {"errors": 10}) == 6
+    assert seconds_until_found(trial, lambda: {"errors": 10}) == 7
     verdict = trial.judge.verdict(trial.now)
-    assert verdict == Verdict(
-        "errors",
-        "60 of 60 requests failed, in 6 of 6 blocks of 1 s",
-        {"bad": 60, "requests": 60, "bad_blocks": 6, "blocks": 6},
-    )
+    assert verdict is not None
+    assert verdict.code == "errors"
+    assert verdict.reason == "70 of 70 requests failed, in 7 of 7 blocks of 1 s and more"
+    assert verdict.facts == {
+        "bad": 70,
+        "requests": 70,
+        "bad_blocks": 7,
+        "blocks": 7,
+        "ratio_milli": 11266,
+        "bound_milli": 10992,
+        "p0_ppm": 180000,
+        "p1_ppm": 900000,
+        "alpha": "1.7e-05",
+    }
 
 
-def test_a_trial_asked_once_in_ten_seconds_is_found_after_six_failures() -> None:
+def test_a_trial_asked_once_in_ten_seconds_is_found_after_seventy_failures() -> None:
     steps: list[dict[str, int]] = [{}] * 9 + [{"errors": 1}]
-    clock: Iterator[dict[str, int]] = iter(steps * 10)
-    assert seconds_until_found(Trial(), lambda: next(clock), 100) == 60
+    clock: Iterator[dict[str, int]] = iter(steps * 80)
+    assert seconds_until_found(Trial(), lambda: next(clock), 800) == 700
+
+
+def test_a_trial_that_fails_after_every_fourth_answer_is_found_by_its_onsets() -> None:
+    trial = Trial()
+    found = seconds_until_found(trial, lambda: {"answers": 8, "errors": 2, "error_runs": 2})
+    verdict = trial.judge.verdict(trial.now)
+    assert found == 3
+    assert verdict is not None
+    assert verdict.code == "errors"
+    assert verdict.reason.startswith("6 of 24 requests that came after an answer failed")
+
+
+def test_a_release_that_fails_one_client_of_several_all_the_time_is_found() -> None:
+    for each in ({"answers": 5, "errors": 5}, {"answers": 8, "errors": 2}):
+        trial = Trial()
+        found = seconds_until_found(trial, lambda each=each: each)  # type: ignore[misc]
+        assert found == 40
+        verdict = trial.judge.verdict(trial.now)
+        assert verdict is not None
+        assert verdict.code == "errors"
+
+
+def test_what_the_baseline_fails_on_too_never_counts() -> None:
+    assert seconds_until_found(Trial(), lambda: {"answers": 1, "excused": 9}) is None
+
+
+def test_three_requests_that_the_baseline_answered_instead_end_a_trial() -> None:
+    trial = Trial()
+    assert trial.second(answers=1_000, outdone=2) is None
+    verdict = trial.second(answers=1_000, outdone=1)
+    assert verdict is not None
+    assert (verdict.code, verdict.facts) == ("outdone", {"outdone": 3})
+
+
+def test_strikes_count_over_workers() -> None:
+    trial = Trial()
+    trial.second(answers=5, outdone=2)
+    trial.begin_worker(101)
+    assert trial.second(answers=5, outdone=1) is not None
 
 
 def test_a_trial_that_is_always_late_is_found() -> None:
     trial = Trial()
     found = seconds_until_found(trial, lambda: {"answers": 10, "late": 10})
     assert found is not None
-    assert found <= 15
+    assert found == 15
     verdict = trial.judge.verdict(trial.now)
     assert verdict is not None
     assert verdict.code == "late"
@@ -155,6 +155,67 @@ def test_ten_seconds_in_which_the_whole_device_is_slow_are_forgiven() -> None:
             assert trial.second(answers=10) is None
 
 
+def test_a_slow_model_that_is_always_late_is_found_within_half_a_minute() -> None:
+    """Twice over its own p95 it is late at nearly every answer, however few a second they are."""
+    for each in ({"answers": 1, "late": 1}, {"answers": 2, "late": 2}, {"answers": 30, "late": 30}):
+        found = seconds_until_found(Trial(), lambda each=each: each)  # type: ignore[misc]
+        assert found is not None
+        assert found <= 30
+
+
+def test_while_the_device_is_in_trouble_lateness_says_nothing() -> None:
+    trial = Trial()
+    trial.judge.canary(True, "", "", trial.now)
+    for _ in range(120):
+        trial.judge.device(True, trial.now)
+        assert trial.second(answers=10, late=10, overtaken=5) is None
+        assert trial.judge.healthy(trial.now)
+    trial.judge.device(False, trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 10, "late": 10}) == 15
+
+
+def test_trouble_in_the_middle_of_a_block_drops_the_block() -> None:
+    trial = Trial()
+    for _ in range(50):  # 2 s late, then 2 s of trouble: no block is ever whole
+        for _ in range(2):
+            assert trial.second(answers=10, late=10) is None
+        trial.judge.device(True, trial.now)
+        trial.second(answers=10, late=10)
+        trial.judge.device(False, trial.now)
+    assert trial.judge.evidence()["lateness"]["blocks"] == 0
+
+
+def test_errors_count_while_the_device_is_in_trouble() -> None:
+    trial = Trial()
+    trial.judge.device(True, trial.now)
+    assert seconds_until_found(trial, lambda: {"errors": 10}) == 7
+
+
+# --- reports of apps ----------------------------------------------------------------------------------------------
+
+
+def test_a_release_that_apps_report_bad_is_found() -> None:
+    trial = Trial()
+    found = seconds_until_found(trial, lambda: {"answers": 10, "votes": 1, "votes_bad": 1})
+    verdict = trial.judge.verdict(trial.now)
+    assert found == 25
+    assert verdict is not None
+    assert verdict.code == "reported"
+
+
+def test_an_app_that_reports_everything_bad_does_not_decide_against_one_that_reports_good() -> None:
+    random = Random(3)
+    for _ in range(30):
+        trial = Trial()
+        each = lambda: {"answers": 10, "votes": (n := random.randint(0, 1)) + 1, "votes_bad": n}  # noqa: E731
+        assert seconds_until_found(trial, each) is None
+
+
+def test_reports_are_not_heard_where_the_baseline_was_reported_bad_too() -> None:
+    assert not Before(votes=100, votes_bad=26).heeds_apps
+    assert all(before.heeds_apps for before in (Before(), Before(votes=19, votes_bad=19), WELL))
+
+
 # --- constant answers ---------------------------------------------------------------------------------------------
 
 
@@ -174,7 +235,7 @@ def test_ten_seconds_in_which_the_whole_device_is_slow_are_forgiven() -> None:
 def test_constant_answers_are_judged_against_the_baselines_own(
     answers: int, inputs: int, baseline: int, found: bool
 ) -> None:
-    trial = Trial(Judge(Policy(), Before(constant=baseline)))
+    trial = Trial(Judge(POLICY, Before(constant=baseline)))
     verdict = trial.second(answers=answers, run_answers=answers, run_inputs=inputs)
     assert (verdict is not None) is found
 
@@ -192,7 +253,7 @@ def test_a_constant_verdict_tells_its_numbers() -> None:
 
 
 def test_three_canaries_that_fail_in_a_row_end_a_trial() -> None:
-    judge = Judge(Policy())
+    judge = Judge(POLICY)
     for outcome in (False, False, True, False, False):
         judge.canary(outcome, "" if outcome else "deadline", "no answer in time", 1.0)
         assert judge.verdict(1.0) is None
@@ -216,10 +277,37 @@ def test_what_is_not_the_releases_fault_never_ends_a_trial_and_is_not_health(cod
 
 
 def test_failures_around_an_innocent_one_still_count_as_in_a_row() -> None:
-    judge = Judge(Policy())
+    judge = Judge(POLICY)
     for code in ("deadline", "inference-failed", "busy", "deadline"):
         judge.canary(False, code, "", 1.0)
     assert judge.verdict(1.0) is not None
+
+
+# --- what others found out ------------------------------------------------------------------------------------------
+
+
+def test_a_required_check_that_is_bad_three_times_in_a_row_ends_a_trial() -> None:
+    judge = Judge(POLICY)
+    for bad in (True, True, False, True, True):
+        judge.external("door", True, bad, "the door stays shut", 1.0)
+        judge.external("light", True, True, "dark", 1.0) if bad else None
+        judge.external("light", True, False, "", 1.0)
+        assert judge.verdict(1.0) is None
+    judge.external("door", True, True, "the door stays shut", 1.0)
+    reason = "the check door was bad 3 times in a row: the door stays shut"
+    assert judge.verdict(1.0) == Verdict("external", reason, {"check": "door", "failures": 3})
+
+
+def test_a_wanted_check_only_adds_to_the_facts() -> None:
+    judge = Judge(POLICY)
+    for name in ("rain", "fog", "fog", "fog"):
+        judge.external(name, False, True, "", 1.0)
+    judge.external("rain", False, False, "", 1.0)
+    assert judge.verdict(1.0) is None
+    judge.died(Died("m", 2, "b", "trial", signal=0, status=3), 1.0)
+    verdict = judge.verdict(1.0)
+    assert verdict is not None
+    assert verdict.facts == {"status": 3, "wanted_bad": "fog"}
 
 
 # --- what the updater counts ----------------------------------------------------------------------------------------
@@ -247,8 +335,7 @@ def test_a_new_worker_counts_from_nothing(worker: int, answers: int) -> None:
     """Even where it is further already, or the system gives it the same process id."""
     trial = Trial()
     trial.second(answers=50, errors=1)
-    trial.worker = worker
-    trial.state = dict.fromkeys(trial.state, 0)
+    trial.begin_worker(worker)
     trial.second(answers=answers)
     assert trial.judge.answers == 50 + answers
     assert trial.judge.verdict(trial.now) is None
@@ -269,98 +356,30 @@ def test_a_trial_is_healthy_while_it_counts_answers_the_canary_and_has_no_bad_bl
     assert not trial.judge.healthy(trial.now)
 
 
-# --- simulation: the numbers of docs/health.md ----------------------------------------------------------------------
-
-RATE = 10  # answers per second
-PROBATION_S = 600
+# --- what the baseline answers in its place -------------------------------------------------------------------------
 
 
-def blocks_with_bursts(random: Random, share: float, length: int) -> Iterator[int]:
-    """Bad answers in each second of a probation: `share` of all, in runs of `length`."""
-    left = 0
-    for _ in range(PROBATION_S):
-        bad = 0
-        for _ in range(RATE):
-            if left == 0 and random.random() < share / length:
-                left = length
-            bad += left > 0
-            left = max(0, left - 1)
-        yield bad
-
-
-def found_bad(random: Random, share: float, length: int) -> bool:
-    watch = Watch(Policy().errors)
-    return any(
-        watch.add(bad, RATE, second, second + 1) for second, bad in enumerate(blocks_with_bursts(random, share, length))
-    )
-
-
-@pytest.mark.parametrize(("length", "allowed"), [(1, 2), (5, 2), (30, 8)])
-def test_bursts_of_errors_almost_never_cost_a_good_release(length: int, allowed: int) -> None:
-    random = Random(length)
-    assert sum(found_bad(random, 0.005, length) for _ in range(300)) <= allowed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("length", "per_10_000"), [(1, 2), (5, 10), (30, 150)])
-def test_of_ten_thousand_good_releases_with_bursts_of_errors_few_are_lost(length: int, per_10_000: int) -> None:
-    random = Random(length)
-    assert sum(found_bad(random, 0.005, length) for _ in range(10_000)) <= per_10_000
-
-
-@pytest.mark.parametrize(("share", "answers_median", "found"), [(0.2, 80, 1.0), (0.1, 140, 1.0), (0.05, 350, 0.99)])
-def test_a_bad_release_is_found_soon(share: float, answers_median: int, found: float) -> None:
-    random = Random(20)
-    needed: list[int] = []
-    for _ in range(200):
-        trial = Trial()
-        each = lambda: _some_failed(random, share)  # noqa: E731
-        seconds = seconds_until_found(trial, each, PROBATION_S)
-        if seconds is not None:
-            needed.append(seconds * RATE)
-    assert len(needed) >= found * 200
-    assert median(needed) <= answers_median
-
-
-def _some_failed(random: Random, share: float) -> dict[str, int]:
-    errors = sum(random.random() < share for _ in range(RATE))
-    return {"answers": RATE - errors, "errors": errors}
-
-
-# --- the owner's checks -----------------------------------------------------------------------------------------
-
-
-def test_a_required_check_that_is_bad_three_times_in_a_row_is_a_verdict() -> None:
+def test_three_requests_that_failed_here_and_the_baseline_answered_end_a_trial() -> None:
     trial = Trial()
-    for bad in (True, True, False, True, True):
-        trial.judge.external("lamp", True, bad, "it is dark", trial.now)
-    assert trial.judge.verdict(trial.now) is None
-    trial.judge.external("lamp", True, True, "it is dark", trial.now)
-    reason = "the required check lamp was bad 3 times in a row: it is dark"
-    assert trial.judge.verdict(trial.now) == Verdict("external", reason, {"check": "lamp", "failures": 3})
+    assert trial.second(answers=10, outdone=2) is None
+    verdict = trial.second(answers=10, outdone=1)
+    assert verdict == Verdict("outdone", "3 requests failed here, and the baseline answered them", {"outdone": 3})
 
 
-def test_each_check_counts_for_itself() -> None:
+def test_a_release_that_is_too_slow_for_its_clients_all_the_time_is_found() -> None:
     trial = Trial()
-    for _ in range(2):
-        for name in ("lamp", "page", "disk"):
-            trial.judge.external(name, True, True, "", trial.now)
-    assert trial.judge.verdict(trial.now) is None
+    found = seconds_until_found(trial, lambda: {"answers": 5, "overtaken": 5}, 60)
+    assert found is not None
+    verdict = trial.judge.verdict(trial.now)
+    assert verdict is not None
+    assert verdict.code == "overtaken"
 
 
-def test_a_wanted_check_decides_nothing() -> None:
+def test_one_that_is_too_slow_now_and_then_is_left_alone() -> None:
+    random = Random(11)
     trial = Trial()
-    trial.judge.canary(True, "", "", trial.now)
-    for _ in range(100):
-        trial.judge.external("lamp", False, True, "it is dark", trial.now)
-    assert trial.judge.verdict(trial.now) is None
-    assert trial.judge.healthy(trial.now)
+    assert seconds_until_found(trial, lambda: {"answers": 10, "overtaken": random.random() < 0.1}, 3_600) is None
 
 
-def test_a_trial_with_a_required_check_that_is_bad_is_not_healthy() -> None:
-    trial = Trial()
-    trial.judge.canary(True, "", "", trial.now)
-    trial.judge.external("lamp", True, True, "it is dark", trial.now)
-    assert not trial.judge.healthy(trial.now)
-    trial.judge.external("lamp", True, False, "", trial.now)
-    assert trial.judge.healthy(trial.now)
+def test_what_the_baseline_fails_on_too_is_no_fault() -> None:
+    assert seconds_until_found(Trial(), lambda: {"answers": 5, "excused": 5}) is None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.health.sequential import Evidence, SequentialTest, Signal, Sprt, Watch
+from agent.health.sequential import Blocks, Evidence, Onsets, SequentialTest, Signal, Sprt
 
 tests = st.builds(
     Sprt,
@@ -116,7 +116,7 @@ SIGNAL = Signal(Sprt(0.05, 0.5, 1e-6, 0.01), share=0.05)
 
 
 def test_a_burst_weighs_as_much_as_the_blocks_it_lies_in() -> None:
-    many, few = Watch(SIGNAL), Watch(SIGNAL)
+    many, few = Blocks(SIGNAL), Blocks(SIGNAL)
     for second in range(4):
         assert not many.add(1_000, 1_000, second, second + 1)
         assert not few.add(1, 10, second, second + 1)
@@ -125,14 +125,14 @@ def test_a_burst_weighs_as_much_as_the_blocks_it_lies_in() -> None:
 
 
 def test_spans_without_requests_say_nothing() -> None:
-    watch = Watch(SIGNAL)
+    watch = Blocks(SIGNAL)
     for second in range(1_000):
         assert not watch.add(0, 0, second, second + 1)
     assert watch.evidence == Evidence()
 
 
 def test_a_block_is_closed_when_its_time_is_over_and_it_holds_enough() -> None:
-    watch = Watch(Signal(SIGNAL.test, share=0.3, fewest=10))
+    watch = Blocks(Signal(SIGNAL.test, share=0.3, fewest=10))
     for tenth in range(9):
         watch.add(1, 1, tenth / 10, (tenth + 1) / 10)
     watch.add(0, 0, 0.9, 5.0)
@@ -147,16 +147,77 @@ def test_a_block_is_closed_when_its_time_is_over_and_it_holds_enough() -> None:
     [(0, 10, False), (1, 10, True), (1, 20, True), (1, 21, False), (5, 100, True), (4, 100, False), (1, 1, True)],
 )
 def test_a_block_is_bad_from_a_twentieth_on(bad: int, requests: int, is_bad: bool) -> None:
-    watch = Watch(SIGNAL)
+    watch = Blocks(SIGNAL)
     watch.add(bad, requests, 0, 1)
     assert watch.last_block_bad is is_bad
 
 
 def test_the_evidence_is_of_the_present_run_of_the_test() -> None:
-    watch = Watch(SIGNAL)
+    watch = Blocks(SIGNAL)
     for second in range(8):  # 8 good blocks reach the lower bound
         watch.add(0, 10, second, second + 1)
     for second in range(8, 13):
         assert not watch.add(3, 10, second, second + 1)
     assert watch.add(3, 10, 13, 14)
     assert watch.evidence == Evidence(18, 60, 6, 6)
+
+
+def test_a_test_goes_on_where_it_was_interrupted() -> None:
+    whole, first = Blocks(SIGNAL), Blocks(SIGNAL)
+    for second in range(5):
+        whole.add(5, 10, second, second + 1)
+        if second < 3:
+            first.add(5, 10, second, second + 1)
+    rest = Blocks(SIGNAL, first.ratio)
+    for second in range(3, 5):
+        rest.add(5, 10, second, second + 1)
+    assert rest.ratio == pytest.approx(whole.ratio)
+
+
+def test_a_dropped_block_says_nothing() -> None:
+    watch = Blocks(Signal(SIGNAL.test, share=0.3, block_s=3))
+    watch.add(10, 10, 0, 1)
+    watch.drop()
+    watch.add(0, 10, 1, 2)
+    watch.add(0, 10, 2, 4)
+    assert watch.evidence == Evidence(0, 20, 0, 1)
+
+
+ONSETS = Sprt(0.01, 0.1, 1e-4, 0.01)
+
+
+def test_a_burst_of_failures_counts_once_however_long_it_is() -> None:
+    short, long = Onsets(ONSETS), Onsets(ONSETS)
+    short.add(1, 9)
+    long.add(1, 9)
+    for _ in range(100):
+        long.add(0, 0)  # it fails on, and nothing follows an answer
+    assert long.ratio == short.ratio
+    assert long.evidence == Evidence(1, 9, 1, 1)
+
+
+def test_no_single_second_decides() -> None:
+    watch = Onsets(ONSETS)
+    assert not watch.add(1_000, 1_000)
+    assert watch.add(1_000, 1_000)
+
+
+def test_a_release_that_fails_each_tenth_time_is_found_by_its_onsets() -> None:
+    watch = Onsets(ONSETS)
+    assert any(watch.add(1, 9) for _ in range(30))
+
+
+def test_a_release_that_fails_each_two_hundredth_time_is_not() -> None:
+    watch = Onsets(ONSETS)
+    assert not any(watch.add(second % 20 == 0, 10) for second in range(10_000))
+
+
+@given(tests, st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=50))
+def test_the_order_of_answers_within_a_report_does_not_matter(settings: Sprt, reports: list[tuple[int, int]]) -> None:
+    """What they add is the sum of what each adds."""
+    test = SequentialTest(settings)
+    for bad, good in reports:
+        before = test.ratio
+        test.feed(bad, bad + good)
+        added = bad * settings.step_bad + good * settings.step_good
+        assert test.ratio == 0.0 or test.ratio == pytest.approx(before + added)

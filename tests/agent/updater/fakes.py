@@ -1,6 +1,6 @@
 """Stand-ins for the rooms around an update, with the real interfaces, for unit tests only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -9,10 +9,11 @@ from agent import control
 from agent.alarms import Symptom
 from agent.config import Config
 from agent.health.gate import LINEAGE, weigh
+from agent.slots import Slot
 from agent.source import Source, Wanted
 from agent.updater.child_protocol import Plan, Request
 from agent.updater.planning import Job, Planner
-from agent.updater.steps import Rooms, Verdict
+from agent.updater.steps import Judge, Rooms, Verdict
 from agent.updater.voucher import Voucher
 from littoral.bundle import chunks
 from littoral.bundle.manifest import Blob, Lineage, Manifest
@@ -206,6 +207,12 @@ class FakeJudge:
     def external(self, name: str, required: bool, bad: bool, text: str, now_s: float) -> None:
         self.external_words.append((name, required, bad, text))
 
+    def evidence(self) -> dict[str, dict[str, int]]:
+        return {}
+
+    def remember(self) -> dict[str, int]:
+        return {}
+
     def verdict(self, now_s: float) -> Verdict | None:
         return self.word
 
@@ -287,6 +294,7 @@ class World:
         self.canary = FakeCanary()
         self.checks = FakeChecks()
         self.judge = FakeJudge()
+        self.judge_of: Callable[[Manifest, Slot], Judge] = lambda manifest, slot: self.judge
         self.online = True
         self.traffic = True  # whether apps ask
         self.safe = False
@@ -312,7 +320,7 @@ class World:
             source=self.source,
             voucher=cast(Voucher, self.runtime),
             canary=self.canary,
-            judge=lambda manifest, slot: self.judge,
+            judge=lambda manifest, slot: self.judge_of(manifest, slot),
             checks=self.checks,
             online=lambda: self.online,
             known_time=lambda: 0,

@@ -24,7 +24,7 @@ def told(votes: int = 0, votes_bad: int = 0, worker: int = 1, answers: int = ENO
 def record(*counters: Counters) -> tuple[int, int, int]:
     baseline = Baseline()
     for each in counters:
-        baseline.notice(each)
+        baseline.notice(each, 0.0)
     taken = baseline.take()
     return taken["baseline_constant"], taken["baseline_votes"], taken["baseline_votes_bad"]
 
@@ -49,11 +49,26 @@ def test_of_many_votes_the_newer_ones_weigh_more() -> None:
 
 def test_once_taken_it_begins_anew_with_what_the_worker_has_counted() -> None:
     baseline = Baseline()
-    baseline.notice(told(30, 30, run=5))
+    baseline.notice(told(30, 30, run=5), 0.0)
     baseline.take()
-    assert baseline.take() == {"baseline_constant": 0, "baseline_votes": 0, "baseline_votes_bad": 0}
-    baseline.notice(told(31, 30))
+    assert set(baseline.take().values()) == {0}
+    baseline.notice(told(31, 30), 0.0)
     assert baseline.take()["baseline_votes"] == 31
+
+
+def test_memory_counts_by_its_rise_within_ten_minutes_after_the_warm_up() -> None:
+    baseline = Baseline()
+    for second in range(3_600):
+        warm_up = min(second, 50) * 1_000_000  # no growth
+        baseline.notice(replace(told(), memory_bytes=10_000_000 + warm_up + 1_000 * second), float(second))
+    assert 590_000 <= baseline.take()["baseline_rise_bytes"] <= 600_000
+
+
+def test_what_falls_back_still_counts_as_a_rise() -> None:
+    baseline = Baseline()
+    for second in range(600):
+        baseline.notice(replace(told(), memory_bytes=10_000 + second % 100), float(second))
+    assert baseline.take()["baseline_rise_bytes"] == 99
 
 
 def test_what_the_baseline_was_told_is_known_to_the_judge_of_the_next_release_over_restarts(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_release_that_differs_never_answers_anyone_and_is_blocklisted(device: 
     assert device.record.last.facts["skill_ppm"] == -300_000
     told = device.world.facts["judged"]
     assert (told["release"], told["outcome"], told["code"]) == (2, "failed", "differs")
-    assert told["rehearsal"]["skill_limit_ppm"] == 0
+    assert told["rehearsal"]["skill_limit_ppm"] == 250_000
 
 
 def test_a_fault_is_named(device: Device) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from littoral.bundle import card
-from littoral.bundle.manifest import Limits, Needs
+from littoral.bundle.manifest import Health, Limits, Needs
 from littoral.errors import CardError
 
 WHOLE = """
@@ -35,6 +35,10 @@ disk_bytes = 1000000
 delegate = "edgetpu"
 cpu = "refuse"
 
+[health]
+errors = "0.02"
+late = "0.1"
+
 [golden]
 compare = "top1"
 tolerance_ppm = 5000
@@ -47,6 +51,7 @@ def test_a_whole_card_is_read() -> None:
     assert read.limits == Limits(20_000, 8_000_000)
     assert read.needs == Needs(("aarch64", "x86_64"), ("litert",), 4_000_000, 1_000_000, "edgetpu", "refuse")
     assert (read.compare, read.tolerance_ppm, read.right_ppm) == ("top1", 5000, 925_000)
+    assert read.health == Health(20_000, 100_000)
     assert read.to_json()["input"][0]["name"] == "image"
     assert read.to_json()["output"] == [{"decoder": "classification", "threshold": "0.5"}]
 
@@ -64,6 +69,14 @@ def test_an_empty_card_makes_no_demand() -> None:
         ("[limits]\np95_us = -1", "p95_us"),
         ("[limits]\np95_us = 1.5", "p95_us"),
         ("limits = 3", "limits"),
+        ("[health]\nerrors = 0.01", "errors"),
+        ('[health]\nerrors = "1"', "errors"),
+        ('[health]\nerrors = "0"', "errors"),
+        ('[health]\nlate = "-0.1"', "late"),
+        ('[health]\nlate = "nan"', "late"),
+        ('[health]\nlate = "5 %"', "late"),
+        ('[health]\nlateness = "0.1"', "lateness"),
+        ("health = 3", "health"),
         ("[input]\nname = 'x'", "input"),
         ("[[input]]\nkind = 'smell'", "smell"),
         ("[[input]]\nmean = [127.5]", "strings"),

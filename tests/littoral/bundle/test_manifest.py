@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from littoral.bundle import manifest
-from littoral.bundle.manifest import Blob, Golden, Limits, Lineage, Manifest, Needs
+from littoral.bundle.manifest import Blob, Golden, Health, Limits, Lineage, Manifest, Needs
 from littoral.errors import ManifestError
 
 DIGEST = "0f" * 32
@@ -28,6 +28,7 @@ def whole(**changes: Any) -> Manifest:
         "interface_change": True,
         "needs": Needs(("aarch64",), ("litert",), 5, 6, "edgetpu", "refuse"),
         "limits": Limits(1000, 2000),
+        "health": Health(10_000, 50_000),
         "golden": Golden(8, "top1", 0, "copied"),
         **changes,
     }
@@ -88,6 +89,13 @@ def test_labelled_cases_that_cannot_be_judged_are_refused(golden: dict[str, Any]
         manifest.parse(altered("golden", described))
 
 
+def test_a_manifest_from_before_a_release_said_what_is_normal_for_it_is_read() -> None:
+    encoded = whole(health=Health()).encode()
+    assert b"health" not in encoded
+    assert manifest.parse(encoded).health == Health()
+    assert manifest.parse(encoded).encode() == encoded
+
+
 def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
     assert whole().target == "person-detect/4.json"
     assert manifest.role_name("person-detect") == "m-person-detect"
@@ -122,6 +130,10 @@ def test_it_knows_its_name_in_the_signed_metadata_and_its_size() -> None:
         ("golden.compare", "by-eye"),
         ("golden.expected", "hoped"),
         ("golden.cases", 0),
+        ("health.errors_ppm", 1_000_000),
+        ("health.late_ppm", -1),
+        ("health.late_ppm", 0.5),
+        ("health", 7),
         ("needs", None),
         ("needs.architectures", 3),
         ("limits.p95_us", -1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -120,6 +121,40 @@ def test_an_engine_that_fails_is_a_named_error_and_counted(scripted_device: Make
             asking.infer(b"\x09\0\0\0")
         assert asking.infer(QUESTION).data == QUESTION
     device.agent().expect_counts("m", answers=1, errors=1)
+
+
+def test_failures_in_a_row_on_one_connection_are_one_run(scripted_device: MakeDevice) -> None:
+    device = started(scripted_device, run="fail", on=9)
+    with device.client("m") as asking, device.client("m") as other:
+        for first in (9, 9, 9, 0, 9, 9):
+            with contextlib.suppress(errors.InferenceError):
+                asking.infer(bytes([first, 0, 0, 0]))
+            other.infer(QUESTION)
+    device.agent().expect_counts("m", answers=7, errors=5, error_runs=2, received=12)
+
+
+def test_a_client_that_connects_anew_for_each_request_makes_one_run_of_its_failures(
+    scripted_device: MakeDevice,
+) -> None:
+    device = started(scripted_device, run="fail", on=9)
+    for first in (0, 9, 9, 9, 0, 9):
+        with device.client("m") as asking, contextlib.suppress(errors.InferenceError):
+            asking.infer(bytes([first, 0, 0, 0]))
+    device.agent().expect_counts("m", answers=2, errors=4, error_runs=2, received=6)
+
+
+def test_what_is_received_is_counted_whichever_way_it_takes(scripted_device: MakeDevice) -> None:
+    """One by one, which is answered at once, and many at once, which wait for their turn."""
+    device = started(scripted_device)
+    connection = device.raw()
+    welcome = connection.hello("m")
+    for number in range(3):
+        connection.send(infer(welcome, QUESTION, number))
+        connection.frame(query.Kind.ANSWER)
+    connection.send(b"".join(infer(welcome, QUESTION, 3 + number) for number in range(20)))
+    for _ in range(20):
+        connection.frame(query.Kind.ANSWER)
+    device.agent().expect_counts("m", answers=23, received=23)
 
 
 def test_answers_that_are_no_numbers_are_delivered_and_counted(scripted_device: MakeDevice) -> None:
