@@ -15,6 +15,7 @@ from PIL import Image
 
 from agent import alarms, config
 from bench.__main__ import parser as bench_parser
+from bench.health.__main__ import parser as study_parser
 from examples.demo.assets import ensure
 from examples.demo.fleet import CARD
 from fleet.api import app
@@ -131,7 +132,8 @@ def code_of(path: Path) -> list[str]:
 
 def test_documents_name_no_option_that_does_not_exist() -> None:
     known = {"--help", "--long", "--once", "--tflite", "--upgrade"}
-    known |= {option for action in bench_parser()._actions for option in action.option_strings}
+    for bench in (bench_parser(), study_parser()):
+        known |= {option for action in bench._actions for option in action.option_strings}
     for program in command_reference.PROGRAMS:
         for parser in every_parser(command_reference.parser_of(program)):
             known |= {option for action in parser._actions for option in action.option_strings}

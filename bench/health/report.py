@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.health.releases import Row
-from bench.health.study import HARMLESS, Plan, Tally
+from bench.health.study import Tally
+from bench.health.subjects import TESTING
 from littoral.bundle.manifest import Lineage
 
 NAMES = {Row.MISREAD, Row.MISREAD_RETRAINED}
+GOOD = {Row.REBUILT, Row.RETRAINED, Row.OTHER}
 
 
 def line(tally: Tally) -> str:
@@ -22,67 +25,52 @@ def line(tally: Tally) -> str:
     )
 
 
-def text(tallies: list[Tally], plan: Plan) -> str:
-    """Three tables: rows against pools, faults one by one, and the good releases one by one."""
-    parts = [
-        f"{plan.views} views a pool in {len(tallies)} comparisons.",
-        "",
-        *_summary(tallies),
-        "",
-        *_one_by_one([tally for tally in tallies if tally.variant.row in (Row.SPOILED, *NAMES)]),
-    ]
-    return "\n".join(parts)
+def text(tallies: list[Tally]) -> str:
+    """Two tables: what was counted of each model and its pictures; and each bad release by itself, on pictures that no
+    limit was looked at on.
+    """
+    bad = [tally for tally in tallies if tally.variant.row not in GOOD and tally.part == TESTING]
+    return "\n".join([*_summary(tallies), "", *_one_by_one(bad)])
 
 
-def _summary(tallies: list[Tally]) -> Iterable[str]:
-    yield "| row | model, pictures | rings with evidence | rebuild | retrained | other | named | signals |"
-    yield "|---|---|---|---|---|---|---|---|"
+def _summary(tallies: list[Tally]) -> Iterator[str]:
+    yield "| releases | model | pictures | rings with evidence | rebuild | retrained | other | named | signals |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row in Row:
-        pools = dict.fromkeys((tally.subject, tally.part) for tally in tallies if tally.variant.row is row)
-        for subject, part in pools:
-            those = [t for t in tallies if t.variant.row is row and (t.subject, t.part) == (subject, part) and t.counts]
-            evidence = sum(tally.evidence for tally in those)
-            judged = (
-                [
-                    _share(sum(t.flagged[lineage] for t in those), evidence) if lineage in those[0].lineages else ""
-                    for lineage in Lineage
-                ]
-                if those
-                else [""] * len(Lineage)
-            )
-            named = _share(sum(tally.named for tally in those), evidence) if row in NAMES else ""
-            signals = sum((tally.codes for tally in those), start=type(tallies[0].codes)())
-            told = ", ".join(f"{code} {count}" for code, count in signals.most_common() if code)
-            cells = (
-                row.value,
-                f"{subject}, {part}",
-                f"{evidence} of {sum(t.rings for t in those)}",
-                *judged,
-                named,
-                told,
-            )
-            yield f"| {' | '.join(cells)} |"
+        for subject, part in dict.fromkeys((tally.subject, tally.part) for tally in tallies):
+            those = [t for t in tallies if (t.variant.row, t.subject, t.part) == (row, subject, part) and t.counts]
+            if those:
+                yield f"| {row.value} | {subject} | {part} | {' | '.join(_counted(those))} |"
 
 
-def _one_by_one(tallies: list[Tally]) -> Iterable[str]:
-    pools = list(dict.fromkeys((tally.subject, tally.part) for tally in tallies))
-    yield f"| release | {' | '.join(f'{subject}, {part}' for subject, part in pools)} |"
-    yield f"|---|{'---|' * len(pools)}"
+def _counted(tallies: list[Tally]) -> Iterator[str]:
+    evidence = sum(tally.evidence for tally in tallies)
+    yield f"{evidence} of {sum(tally.rings for tally in tallies)}"
+    for lineage in Lineage:
+        flagged = sum(tally.flagged[lineage] for tally in tallies)
+        yield _share(flagged, evidence) if lineage in tallies[0].lineages else ""
+    yield _share(sum(tally.named for tally in tallies), evidence) if tallies[0].variant.row in NAMES else ""
+    codes: Counter[str] = sum((tally.codes for tally in tallies), start=Counter())
+    yield ", ".join(f"{code} {count}" for code, count in codes.most_common() if code)
+
+
+def _one_by_one(tallies: list[Tally]) -> Iterator[str]:
+    subjects = list(dict.fromkeys(tally.subject for tally in tallies))
+    yield f"| release | {' | '.join(subjects)} |"
+    yield f"|---|{'---|' * len(subjects)}"
     for name in dict.fromkeys(tally.variant.name for tally in tallies):
-        cells = []
-        for pool in pools:
-            found = [tally for tally in tallies if (tally.subject, tally.part) == pool and tally.variant.name == name]
-            cells.append(_cell(found[0]) if found else "")
-        yield f"| {name} | {' | '.join(cells)} |"
+        found = {tally.subject: tally for tally in tallies if tally.variant.name == name}
+        yield f"| {name} | {' | '.join(_cell(found[subject]) if subject in found else '' for subject in subjects)} |"
 
 
 def _cell(tally: Tally) -> str:
-    """Flagged under rebuild / under retrained, and what caught it most often."""
-    signal = next((code for code, _ in tally.codes.most_common() if code), "none")
-    shares = " / ".join(_share(tally.flagged[lineage], tally.evidence) for lineage in tally.lineages)
-    named = f", named {_share(tally.named, tally.evidence)}" if tally.variant.row in NAMES else ""
-    harmless = f" (changes {tally.harm:.0%})" if tally.harm < HARMLESS else ""
-    return f"{shares} {signal}{named}{harmless}"
+    """What share of rings flags it under rebuild / under retrained, or names its fault; and the commonest signal."""
+    if not tally.counts:
+        return f"harmless: changes {tally.harm:.0%}"
+    signal = next((code for code, _ in tally.codes.most_common() if code), "")
+    if tally.variant.row in NAMES:
+        return f"named {_share(tally.named, tally.evidence)}"
+    return f"{' / '.join(_share(tally.flagged[lineage], tally.evidence) for lineage in tally.lineages)} {signal}"
 
 
 def write(path: Path, tallies: list[Tally]) -> None:
@@ -110,10 +98,5 @@ def _share(part: int, whole: int) -> str:
     if not whole:
         return "-"
     share = 100 * part / whole
-    return (
-        f"{share:.0f} %"
-        if part in (0, whole) or 1 <= share <= 99
-        else f"{share:.2g} %"
-        if share < 1
-        else f"{share:.2f} %"
-    )
+    digits = 2 if part not in (0, whole) and min(share, 100 - share) < 1 else 0
+    return f"{share:.{digits}f} %"

@@ -14,7 +14,7 @@ from bench.health.judging import Court
 from bench.health.photographs import open_album
 from bench.health.releases import Row, Variant
 from bench.health.replies import Replies
-from bench.health.subjects import Subject, make
+from bench.health.subjects import CHOOSING, Subject, make
 from littoral.bundle.manifest import Lineage
 
 LINEAGES = {
@@ -33,11 +33,12 @@ class Plan:
     """
 
     views: int = 60
-    bad_rings: int = 60
-    good_rings: int = 600
+    bad_rings: int = 100
+    good_rings: int = 1_000
 
 
-FULL = Plan(views=300, bad_rings=1_000, good_rings=10_000)
+FULL = Plan(views=300, bad_rings=500, good_rings=10_000)
+CHOSEN = 10  # a part so large of the rings is enough of pictures that limits were looked at on
 
 
 @dataclass(slots=True)
@@ -85,6 +86,8 @@ class Sitting:
         tally = Tally(self._subject.name, self._part, variant, self._court.harm(variant))
         good = variant.row in (Row.REBUILT, Row.RETRAINED)
         count = -(-self._plan.good_rings // self._rows[variant.row]) if good else self._plan.bad_rings
+        if self._part == CHOOSING:
+            count = max(1, count // CHOSEN)
         for judged in self._court.judge(variant, count, seed=number if good else 0):
             tally.rings += 1
             if not judged.has_evidence:

@@ -84,5 +84,13 @@ def test_a_fault_that_costs_little_fires_where_it_explains_half_of_that(left: fl
     assert [probe.fires for probe in found if probe.name == "red-blue"] == [fires]
 
 
+def test_another_order_is_learned_of_many_classes_of_which_few_speak() -> None:
+    theirs = np.full((N, 1_001), 0.0005, np.float32)
+    theirs[np.arange(N), np.arange(N) // 2 % 12 * 80] = 0.5
+    order = np.random.default_rng(3).permutation(1_001)
+    found = probes.of_outputs(Answers(theirs[:, order], scores=True), Answers(theirs, scores=True))
+    assert "labels-moved" in {probe.name for probe in found if probe.fires}
+
+
 def test_a_change_that_cannot_be_made_is_left_out() -> None:
     assert list(probes.of_inputs(model(PICTURES), model(PICTURES), lambda side, change: None)) == []
