@@ -159,7 +159,7 @@ class Judge:
             return
         times = self._checks[name] = self._checks.get(name, 0) + 1 if bad else 0
         if times >= self._policy.external_failures:
-            reason = f"the check {name} was bad {times} times in a row: {text}"
+            reason = f"the required check {name} was bad {times} times in a row: {text}"
             self._find("external", reason, {"check": name, "failures": times})
 
     def device(self, troubled: bool, now_s: float) -> None:

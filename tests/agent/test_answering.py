@@ -115,10 +115,15 @@ def test_a_committed_model_in_use_is_asked_by_the_canary_and_an_idle_one_is_not(
             return answers(device) > uses
 
         until(more_than_uses, "an answer to the canary")
-        passes(2.0)  # what the last use brought
-        settled = answers(device)
-        passes(4.0)  # a dozen canaries, were it asked
-        assert answers(device) == settled
+        settled = 0
+
+        def is_quiet() -> bool:
+            nonlocal settled
+            settled = answers(device)
+            passes(4.0)  # a dozen canaries, were it asked
+            return answers(device) == settled
+
+        until(is_quiet, "silence after the last use")
         assert use(device)
         until(lambda: answers(device) == settled + 2, "the next one")
 

@@ -294,7 +294,7 @@ def test_a_required_check_that_is_bad_three_times_in_a_row_ends_a_trial() -> Non
         judge.external("light", True, False, "", 1.0)
         assert judge.verdict(1.0) is None
     judge.external("door", True, True, "the door stays shut", 1.0)
-    reason = "the check door was bad 3 times in a row: the door stays shut"
+    reason = "the required check door was bad 3 times in a row: the door stays shut"
     assert judge.verdict(1.0) == Verdict("external", reason, {"check": "door", "failures": 3})
 
 

@@ -51,8 +51,9 @@ def gated(tmp_path: Path) -> Iterator[tuple[Device, Path]]:
 def ask_many(device: Device, model: str) -> tuple[Raw, query.Welcome]:
     raw = device.raw()
     welcome = raw.hello(model)
-    for number in range(MANY):
-        raw.send(*query.infer(query.Infer(welcome.interface.digest, bytes([number] * 4)), number))
+    digest = welcome.interface.digest
+    asked = [part for n in range(MANY) for part in query.infer(query.Infer(digest, bytes([n] * 4)), n)]
+    raw.send(b"".join(asked))  # at once: a worker reads no more while it runs one
     return raw, welcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,12 @@ from tests.agent.runtime.device import PATIENCE_S, ROOT, SCRIPTED_HOST, until
 
 QUESTION = b"\x00\x01\x02\x03"
 Serve = Callable[..., "subprocess.Popen[str]"]
+
+
+def answers(path: Path) -> bool:
+    """Whether something listens there: the file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(str(path)) == 0
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     def start(*arguments: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, *SCRIPTED_HOST, "serve", *arguments, "--socket", tmp_path / "q.sock"]
         started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
-        until(lambda: (tmp_path / "q.sock").exists() or started[-1].poll() is not None, "the socket")
+        until(lambda: answers(tmp_path / "q.sock") or started[-1].poll() is not None, "the socket")
         return started[-1]
 
     yield start
