@@ -136,7 +136,7 @@ def _compared(found: dict[str, Any], when: str) -> list[str]:
 
 def _drawn(sketch: str) -> list[str]:
     """A sketch, 8x8 grey means, for a terminal with dark letters or light ones: brighter is fuller."""
-    values = bytes.fromhex(sketch)
+    values = bytes.fromhex(sketch)  # none where the input is too small to be told of
     rows = (values[at : at + SKETCH_SIDE] for at in range(0, len(values), SKETCH_SIDE))
     return ["    " + "".join(2 * GREYS[value * len(GREYS) // 256] for value in row) for row in rows]
 

@@ -73,9 +73,9 @@ class Update:
 
     `loads_left` counts down before each load of the trial, `power_cuts` counts the loads after which another boot
     came: pulling the plug must not condemn a model. `spent_s` is the time that counts against the deadline of each
-    state, over restarts. `since` is when the present state began, seconds since 1970, for people. `window`, `gate` and
-    `shadow_s` are of the wish (littoral/wire/messages.py, Want), `local`: a person at the device wished for it, not the
-    fleet server.
+    state, over restarts, and under `shadow` for how long the release answered beside its baseline. `since` is when the
+    present state began, seconds since 1970, for people. `window`, `gate` and `shadow_s` are of the wish
+    (littoral/wire/messages.py, Want), `local`: a person at the device wished for it, not the fleet server.
     """
 
     release: int

@@ -26,6 +26,7 @@ JUDGED = ("committed", "rolled-back", "failed", "refused")  # endings that someb
 WATCH_AGAIN_S = 60.0  # after a release could not be read
 SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
 SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
+SPENT_MOST_SHARES = 240  # but not so often that a shadow of a month comes to machine.MAX_WRITES by that alone
 
 STEPS: dict[State, type[Step]] = {
     State.PLAN: delivery.PlanStep,
@@ -39,6 +40,12 @@ STEPS: dict[State, type[Step]] = {
     State.ROLLBACK: trial.RollbackStep,
     State.STUCK: trial.StuckStep,
 }
+
+
+def spent_share_s(deadline_s: float) -> float:
+    """How much time in a state with this deadline is worth a write."""
+    often_s = min(deadline_s / SPENT_SHARES, SPENT_MOST_S)
+    return max(SPENT_FEWEST_S, often_s, deadline_s / SPENT_MOST_SHARES)
 
 
 class ModelUpdate:
@@ -361,8 +368,8 @@ class ModelUpdate:
     def _remember(self, step: Step, update: Update) -> None:
         """Makes durable what a restart must not forget, rarely."""
         seen = step.remember()
-        share_s = max(SPENT_FEWEST_S, min(step.deadline_s / SPENT_SHARES, SPENT_MOST_S))
-        late = self._spent_s - update.spent_s.get(update.state, 0) >= share_s
+        share_s = spent_share_s(step.deadline_s)
+        late = any(spent_s - update.spent_s.get(name, 0) >= share_s for name, spent_s in self._spent(step, update))
         if (seen or late) and self._may_write:
             self._decide(self._with_spent(self._seen(seen) if seen else self.record), [], keep_step=True)
 
@@ -373,9 +380,14 @@ class ModelUpdate:
 
     def _with_spent(self, record: SlotRecord) -> SlotRecord:
         update = record.update
-        if update is None or self._step is None or not int(self._spent_s):
+        if update is None or self._step is None:
             return record
-        return replace(record, update=replace(update, spent_s={**update.spent_s, update.state: int(self._spent_s)}))
+        spent = {name: int(spent_s) for name, spent_s in self._spent(self._step, update) if int(spent_s)}
+        return replace(record, update=replace(update, spent_s={**update.spent_s, **spent}))
+
+    def _spent(self, step: Step, update: Update) -> list[tuple[str, float]]:
+        """All times that add up over restarts, as the record names them."""
+        return [(update.state, self._spent_s), *step.spent().items()]
 
     def _end_step(self, result: Result, now: float, at: int) -> None:
         seen = self._step.seen() if self._step is not None else {}

@@ -18,6 +18,8 @@ from littoral import windows
 
 URGENT_CHECKS_S = 30.0  # what is urgent waits no longer for a round of checks: time for one of them to hang
 EXTERNAL = "external"
+SHADOW = "shadow"  # in `spent_s` of the record: how long it answered beside its baseline
+SHADOW_MOST_S = 60.0  # counted between two polls, a second apart: a device that slept meanwhile compared nothing
 
 
 class ReadyStep(Step):
@@ -37,7 +39,8 @@ class ReadyStep(Step):
         texts = (self.update.window,) if self.update.window else rooms.config.updates.windows
         self._windows = [windows.parse(text) for text in texts]
         self._leased_since: float | None = None
-        self._shadowed_s, self._counted_at = float(self.update.spent_s.get(self.update.state, 0)), now
+        self._shadowed_s = float(self.update.spent_s.get(SHADOW, 0))
+        self._counted_at: float | None = None  # None: it did not answer beside its baseline then
         self._shadow = self._beside(now) if self.update.shadow_s else None
         self._checks: CheckRounds | None = None
         self._checks_since = now
@@ -46,9 +49,10 @@ class ReadyStep(Step):
     def poll(self, now: float) -> Result | None:
         if self._shadow is not None and (bad := self._shadow.poll(now)) is not None:
             return bad
+        self._count(now)
         unfit = self.unfit()
         self.code = unfit.code if unfit else ""
-        self.detail = self._away() or self._shadowed(now) or self._turn() or self._leases(now)
+        self.detail = self._away() or self._shadowed() or self._turn() or self._leases(now)
         if self.detail:
             self._stop_checks()
             return None
@@ -67,12 +71,18 @@ class ReadyStep(Step):
     def close(self) -> None:
         self._stop_checks()
 
+    def spent(self) -> dict[str, float]:
+        return {} if self._shadow is None else {SHADOW: self._shadowed_s}
+
     def waits_for(self) -> str:
         return self._away() or self._hindered()
 
     def _away(self) -> str:
+        return self._held_up() or self._window_closed()
+
+    def _held_up(self) -> str:
         unfit = self.unfit()
-        return super().waits_for() or (unfit.text if unfit else "") or self._window_closed()
+        return super().waits_for() or (unfit.text if unfit else "")
 
     def _beside(self, now: float) -> Shadow | None:
         """The comparison with what is served, for as long as the rollout asks; a first release has none."""
@@ -82,16 +92,27 @@ class ReadyStep(Step):
         manifest = staging.manifest_of(self.rooms.config.state, self.update.bundle)
         return Shadow(self.rooms, self.update, manifest, baseline, now)
 
-    def _shadowed(self, now: float) -> str:
+    def _count(self, now: float) -> None:
+        """The time for which it answers beside its baseline: in a closed window too, but only while it can."""
+        if self._shadow is None or self._held_up() or not self.rooms.shadows():
+            self._counted_at = None
+            return
+        if self._counted_at is not None:
+            self._shadowed_s += min(now - self._counted_at, SHADOW_MOST_S, max(0.0, self._shadow_left_s))
+        self._counted_at = now
+
+    @property
+    def _shadow_left_s(self) -> float:
+        return self.update.shadow_s - self._shadowed_s
+
+    def _shadowed(self) -> str:
         """Empty once it has answered beside its baseline for long enough."""
-        if self._shadow is None:
-            return ""
-        self._shadowed_s, self._counted_at = self._shadowed_s + now - self._counted_at, now
-        left_s = self.update.shadow_s - self._shadowed_s
-        if left_s <= 0:
+        left_s = self._shadow_left_s
+        if self._shadow is None or left_s <= 0:
             return ""
         hours, left = self.update.shadow_s / 3_600, f"{left_s // 3_600:.0f} h {left_s % 3_600 // 60:.0f} min are left"
-        return f"answers beside its baseline for {hours:g} h, {left}"
+        rests = "" if self.rooms.shadows() else "; not now, as the device has no time for it"
+        return f"answers beside its baseline for {hours:g} h, {left}{rests}"
 
     @property
     def _held(self) -> int:

@@ -214,6 +214,10 @@ class Step:
         """Fields of the active slot worth a durable write of their own now; mostly none."""
         return {}
 
+    def spent(self) -> dict[str, float]:
+        """Seconds that count for something else than its deadline and add up over restarts too, each by a name."""
+        return {}
+
     def seen(self) -> dict[str, Any]:
         """Fields of the active slot as they are now, for a write that comes anyway."""
         return {}

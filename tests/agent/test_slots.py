@@ -8,6 +8,7 @@ from agent import record, slots
 from agent.health.judge import COUNTED, TESTS
 from agent.slots import Blocked, Slot, SlotRecord, Update
 from agent.updater.machine import State
+from agent.updater.ready import SHADOW
 from littoral.errors import RecordError
 from littoral.wire.messages import Ending
 
@@ -68,7 +69,7 @@ def test_the_largest_record_that_decisions_can_make_fits(path: Path) -> None:
             shadow_s=10**7,
             local=True,
             since=2**40,
-            spent_s={state.value: 10**6 for state in State},
+            spent_s=dict.fromkeys((*(state.value for state in State), SHADOW), 10**7),
         ),
         last=Ending(2**53, "b" * 64, 999, "rolled-back", "golden-mismatch", "r" * 500, facts, 2**40),
         writes=999,

@@ -25,6 +25,7 @@ YEARS_S = 20 * 365 * 86_400.0
 ONCE_TURNS = 3  # how long it lasts what comes once
 QUICK_TURNS, QUICK_S = 200, 2.0
 SLOW_TURNS, SLOW_S = 800, 1_800.0  # sixteen days
+ASIDE = ("update-started", "rehearsed", "judged")  # told of every update
 CUTS = 100  # more boots than that prove no more
 
 
@@ -77,7 +78,7 @@ class Struck:
     def told(self) -> str:
         """The milestones after the update began, each at its first time, and whether a warning stands at the end."""
         warning = self.device.updates.models["cats"].symptom or self.device.safety.warning
-        kinds = [kind for kind in dict.fromkeys(self.around.told) if kind != "update-started"]
+        kinds = [kind for kind in dict.fromkeys(self.around.told) if kind not in ASIDE]
         return " ".join([*kinds, *(["(warning)"] if warning else [])])
 
     def cut_power(self) -> None:

@@ -22,6 +22,7 @@ from littoral.wire.vision import Options, ResultKind
 MOST_VALUES = 4_096  # of an output that are compared, evenly spread: a mask has millions
 LEAST_SCORE, MOST_BOXES = 0.05, 50  # of boxes that are looked at
 LABELS = 128  # that boxes are told apart by, where the model names fewer
+MOST_LETTERS = 64  # of a label, where it is told
 NEAR_ONE = 0.1  # how far a sum of scores may be from 1
 BOX_KINDS = (ResultKind.BOXES, ResultKind.POSES)
 
@@ -86,7 +87,7 @@ class Reader:
 
     def _label(self, number: int) -> str:
         labels = self._interface.labels
-        return labels[number] if 0 <= number < len(labels) else f"class {number}"
+        return labels[number][:MOST_LETTERS] if 0 <= number < len(labels) else f"class {number}"
 
     def _is_scores(self, number: int) -> bool:
         labels, shape = self._interface.labels, self._interface.outputs[number].shape

@@ -4,6 +4,7 @@ Only one of the two is loaded at a time, so that it takes no more memory than a 
 each step: if the process dies, its host knows of whom.
 """
 
+import io
 import json
 import math
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from agent.runtime.engine import Delegate, Engine, Interpreter
 from agent.runtime.host import memory
@@ -36,6 +38,8 @@ AGAIN = 3  # inputs that are asked twice
 TIMED_AGAIN = 16  # runs, where one release seems slower
 SLOW = 1.5  # times the baseline's median, from which on it is measured again
 ALIKE = 0.98  # skill from which on no fault has anything to explain
+HELD_BYTES = 48 * 1024 * 1024  # of a release's inputs and answers; what is beyond is not asked
+LEAST_TOLD = 2_048  # values of an input whose sketch of 64 may be told: of fewer it would show too much
 LEAST_INPUTS = 16  # below which nothing is compared
 MILLION = 1_000_000
 
@@ -69,13 +73,14 @@ class Side:
         self.stateful = False
         self.prepared: dict[int, Prepared] = {}  # by the input's number
         self.outputs: dict[int, bytes] = {}  # of those that were answered
-        self.failed: dict[int, str] = {}  # why not
+        self.failed: dict[int, list[str]] = {}  # why not, each time that it was asked
         self.not_finite: set[int] = set()
         self.times_us: list[float] = []
         self.memory_bytes = 0
         self._engine = engine
         self._subject = subject
         self._before_bytes = 0
+        self._held_bytes = 0
         self._interpreter: Interpreter | None = None
 
     def load(self) -> None:
@@ -90,14 +95,15 @@ class Side:
         self._interpreter = model.interpreter()
 
     def unload(self) -> None:
-        self.memory_bytes = max(self.memory_bytes, memory.status("VmHWM") - self._before_bytes)
+        took_bytes = memory.status("VmHWM") - self._before_bytes - self._held_bytes
+        self.memory_bytes = max(self.memory_bytes, took_bytes)
         self._interpreter = None
 
     def answer(self, kept: dict[int, Kept], made_for: Interface, until: float) -> None:
         """Each input once, as far as the time reaches."""
         inputs = Inputs(self.interface, self.task, made_for)
         for number, each in kept.items():
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or self._held_bytes >= HELD_BYTES:
                 break
             try:
                 prepared = inputs.of(each)
@@ -105,6 +111,7 @@ class Side:
                 continue
             if prepared is not None:
                 self.prepared[number] = prepared
+                self._held_bytes += len(prepared[0])
                 self._answer(number, prepared[0])
 
     def again(self, data: bytes) -> bytes | None:
@@ -116,10 +123,12 @@ class Side:
             return None
         return result.data if result.finite else None
 
-    def median_us(self, numbers: list[int]) -> float:
-        """Measured anew on some inputs."""
-        times = []
+    def median_us(self, numbers: list[int], until: float) -> float:
+        """Measured anew on some inputs, as far as the time reaches."""
+        times: list[float] = []
         for number in numbers:
+            if times and time.monotonic() >= until:
+                break
             started_ns = time.monotonic_ns()
             self.again(self.prepared[number][0])
             times.append((time.monotonic_ns() - started_ns) / 1_000)
@@ -135,11 +144,17 @@ class Side:
         try:
             result = self._interpreter.run(data)
         except errors.InferenceError as error:
-            self.failed[number] = str(error)
+            failed = self.failed.setdefault(number, [])
+            failed.append(str(error))
+            if len(failed) < STRIKES:
+                self._answer(number, data)
             return
+        if number in self.failed:
+            return  # by chance
         self.times_us.append((time.monotonic_ns() - started_ns) / 1_000)
         if result.finite:
             self.outputs[number] = result.data
+            self._held_bytes += len(result.data)
         else:
             self.not_finite.add(number)
 
@@ -174,17 +189,17 @@ class Rehearsal:
         self.facts |= {"inputs": len(numbers), "memory_bytes": release.memory_bytes}
         self._check_shown(known, numbers)
         sketches = np.frombuffer(b"".join(known[n].sketch for n in numbers), np.uint8).reshape(len(numbers), -1)
-        self._compare(numbers, sketches)
+        self._compare(known, numbers, sketches)
 
     def _check_hard(self) -> None:
         """What is wrong whatever the baseline answers, as long as it does."""
         release, baseline = self._release, self._baseline
         if found := release.not_finite & baseline.outputs.keys():
             raise _FoundError("not-finite", f"{len(found)} answers hold NaN or infinity, the baseline's do not")
-        failed = [why for number, why in release.failed.items() if number in baseline.outputs]
-        if len(failed) >= STRIKES:
+        failed = [whys for number, whys in release.failed.items() if number in baseline.outputs]
+        if sum(map(len, failed)) >= STRIKES:
             raise _FoundError(
-                errors.InferenceError.code, f"it fails on {len(failed)} inputs, the baseline does not: {failed[0]}"
+                errors.InferenceError.code, f"it fails on {len(failed)} inputs, the baseline does not: {failed[0][0]}"
             )
         if 0 < self._limits.memory_bytes < release.memory_bytes:
             raise _FoundError(
@@ -201,7 +216,7 @@ class Rehearsal:
         if len(numbers) < LEAST_INPUTS:
             raise _FoundError("", f"{len(numbers)} inputs were answered by both; {LEAST_INPUTS} are needed")
 
-    def _compare(self, numbers: list[int], sketches: Sketches) -> None:
+    def _compare(self, known: dict[int, Kept], numbers: list[int], sketches: Sketches) -> None:
         release, baseline = self._release, self._baseline
         reader, theirs_by = Reader(release.interface, release.task), Reader(baseline.interface, baseline.task)
         theirs = baseline.read([baseline.outputs[n] for n in numbers], numbers)
@@ -219,7 +234,9 @@ class Rehearsal:
         self.facts["probes"] = told_probes(found)
         self.facts["worst"] = [
             {
-                "sketch": sketches[index].tobytes().hex(),
+                "sketch": sketches[index].tobytes().hex()
+                if _values(known[numbers[index]], baseline) >= LEAST_TOLD
+                else "",
                 "baseline": theirs_by.told(theirs, index),
                 "release": theirs_by.told(ours, index),
                 "far_ppm": _ppm(part),
@@ -239,13 +256,13 @@ class Rehearsal:
             with self._turn_of(baseline):
                 if is_open(measured):
                     changed |= self._under_changes(baseline, numbers, self._until(0.8))
-                theirs_us = baseline.median_us(numbers[:TIMED_AGAIN])
+                theirs_us = baseline.median_us(numbers[:TIMED_AGAIN], self._until(1.1))
         with self._turn_of(release):
             self._check_steady(numbers)
             if is_open(measured):
                 changed |= self._under_changes(release, numbers, self._until(1.0))
             if ratio > SLOW:
-                ratio = min(ratio, release.median_us(numbers[:TIMED_AGAIN]) / max(theirs_us, 1.0))
+                ratio = min(ratio, release.median_us(numbers[:TIMED_AGAIN], self._until(1.2)) / max(theirs_us, 1.0))
         self.facts |= {"median_us": round(float(np.median(release.times_us))), "ratio_ppm": _ppm(ratio)}
         return changed
 
@@ -276,13 +293,17 @@ class Rehearsal:
     def _turn_of(self, side: Side) -> Iterator[None]:
         """Has one of the two loaded meanwhile. Where the process dies of it, the host knows whose turn it was."""
         self.turn = side.name
-        self._end.sendall(json.dumps({"turn": side.name}).encode())
+        self._tell_turn()
         side.load()
         try:
             yield
         finally:
             side.unload()
         self.turn = ""
+        self._tell_turn()
+
+    def _tell_turn(self) -> None:
+        self._end.sendall(json.dumps({"turn": self.turn}).encode())
 
     def _until(self, part: float) -> float:
         return self._started + part * self._budget_s
@@ -303,6 +324,10 @@ def run(
         code, reason = error.code, str(error)
     except MemoryError:
         code, reason = errors.NoRoomError.code, "it does not fit into the memory it may take"
+        if not rehearsal.turn:
+            code, reason = "", "the answers of both do not fit into the memory that comparing them may take"
+    except Exception as error:  # whatever it is, it is about the comparing, and says nothing of the release
+        code, reason = "", f"they cannot be compared: {error!r}"[:200]
     facts = {**rehearsal.facts, "took_ms": round((time.monotonic() - started) * 1_000)}
     if code and rehearsal.turn == baseline.name:
         code, reason, proven = "", f"the baseline cannot be rehearsed: {reason}", False
@@ -315,6 +340,14 @@ def _readable(kept: dict[int, Kept], baseline: Side) -> dict[int, Kept]:
     """Without tensors that were made for another interface than the baseline's."""
     made_for = inputs_digest(baseline.interface)
     return {number: each for number, each in kept.items() if each.kind is Kind.PICTURE or each.interface == made_for}
+
+
+def _values(kept: Kept, baseline: Side) -> int:
+    """Of which its sketch was made."""
+    if kept.kind is Kind.PICTURE:
+        with Image.open(io.BytesIO(kept.data)) as picture:
+            return picture.width * picture.height * len(picture.getbands())
+    return math.prod(baseline.interface.inputs[0].shape)
 
 
 def is_open(measured: Measures) -> bool:

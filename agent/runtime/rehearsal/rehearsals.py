@@ -16,7 +16,7 @@ from agent.runtime.trial.trials import failure
 from littoral import errors
 
 MAPPED_BYTES = 512 * 1024 * 1024  # of address space, by numpy and Pillow
-TOUCHED_BYTES = 64 * 1024 * 1024  # of that, and by answers that are compared
+TOUCHED_BYTES = 160 * 1024 * 1024  # of that, and by inputs and answers that are compared
 THREADS = 4
 SLACK_S = 30.0  # beyond its budget, for loading and one last run
 
@@ -122,8 +122,12 @@ class Rehearsals:
 
 def _rehearsed(running: _Running, outcome: Outcome, timeout_s: float) -> control.Rehearsed:
     """What the child told, or what its end says; nothing at all where it was the baseline that killed it."""
-    asked, told = running.asked, [json.loads(message) for message in outcome.messages]
+    asked = running.asked
     found = control.Rehearsed(asked.id, asked.model, asked.bundle)
+    try:
+        told = [json.loads(message) for message in outcome.messages]
+    except ValueError:
+        return replace(found, facts={"why": "the rehearsal's report cannot be read"})
     failed = failure(outcome, running.room_bytes + TOUCHED_BYTES, timeout_s)
     if failed is None and told and "facts" in told[-1]:
         found = replace(found, **told[-1])
@@ -136,5 +140,5 @@ def _rehearsed(running: _Running, outcome: Outcome, timeout_s: float) -> control
         return replace(found, facts={"why": "the rehearsal ended without a report"})
     turns = [message["turn"] for message in told if "turn" in message]
     if turns[-1:] != ["release"]:
-        return replace(found, facts={"why": f"the rehearsal failed before it was the release's turn: {failed.reason}"})
+        return replace(found, facts={"why": f"the rehearsal failed, and not in the release's turn: {failed.reason}"})
     return replace(found, code=failed.code, reason=f"while it was rehearsed: {failed.reason}", proven=failed.proven)

@@ -1,6 +1,7 @@
 """A forked child under limits of memory and time, as the host sees it: what it said, and how it ended."""
 
 import math
+import os
 import resource
 import signal
 import socket
@@ -58,7 +59,7 @@ class Limited:
         self._timed_out = False
         self._end, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._end.setblocking(False)
-        cpu_s = math.ceil(limits.timeout_s)
+        cpu_s = math.ceil(limits.timeout_s) * (os.cpu_count() or 1)  # each thread spends it; if the host cannot stop it
         address_space_bytes = memory.status("VmSize") + limits.address_space_bytes
 
         def limited() -> None:

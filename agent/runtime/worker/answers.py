@@ -68,7 +68,7 @@ class Answers:
         signature.answers += 1
         for subscriber in signature.subscribers:
             subscriber.offer(*run.answer(signature.answers))
-        self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
+        self._tally.answered(run.mark, result.data, run.invoked_us, run.sound, run.queued_us)
         if self._sampler is not None and self._sampler.due and result.finite and not signature.key:
             self._sampler.take(run.taken())
 
@@ -91,7 +91,7 @@ class Answers:
         if run.failed:
             self._tally.outdone += 1
         if (result := run.result) is not None:
-            self._tally.answered(run.mark, result.data, run.invoked_us, result.finite, run.queued_us)
+            self._tally.answered(run.mark, result.data, run.invoked_us, run.sound, run.queued_us)
 
     def excuse(self, run: Inference) -> None:
         """Sends what came of it, and does not count it against the release: its understudy failed too."""

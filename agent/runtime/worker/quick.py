@@ -6,6 +6,7 @@ import time
 from struct import Struct
 
 from agent.runtime.engine import Interpreter
+from agent.runtime.engines.finite import Finite
 from agent.runtime.worker.answers import Answers
 from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import Tally, mark
@@ -68,7 +69,8 @@ class Quick:
         connection.send(answer_head(signature.welcome, id, len(data), 0, invoked_us), data)
         connection.answered = id
         signature.answers += 1
-        self._tally.answered(told_apart, data, invoked_us, result.finite)
+        sound = result.finite or not Finite(signature.welcome.interface.inputs)(bytes(question))
+        self._tally.answered(told_apart, data, invoked_us, sound)
         sampler = self._sampler
         if sampler is not None and sampler.due and result.finite and not signature.key:
             sampler.take(Taken(connection.uid, signature.welcome.interface, bytes(question), data))

@@ -7,6 +7,7 @@ import time
 from struct import Struct
 
 from agent.runtime.engine import Interpreter, Result
+from agent.runtime.engines.finite import Finite
 from agent.runtime.worker.connection import Connection
 from agent.runtime.worker.counters import mark
 from agent.runtime.worker.inbox import Request
@@ -86,8 +87,14 @@ class Inference:
     def failed(self) -> bool:
         """Whether the release is to blame for what came of it."""
         if self.result is not None:
-            return not self.result.finite
+            return not self.sound
         return isinstance(self.error, errors.InferenceError)
+
+    @property
+    def sound(self) -> bool:
+        """Whether its answer is finite, or what it was asked was not finite either."""
+        assert self.result is not None
+        return self.result.finite or not self._is_finite()
 
     @property
     def repeatable(self) -> bool:
@@ -119,6 +126,10 @@ class Inference:
         assert self.result is not None
         interface = self.signature.welcome.interface
         return Taken(self.connection.uid, interface, bytes(self.question), self.result.data)
+
+    def _is_finite(self) -> bool:
+        """Whether what it was asked is."""
+        return Finite(self.signature.welcome.interface.inputs)(bytes(self.question))
 
     def started(self) -> int:
         """When, in nanoseconds. Raises DeadlineError."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.alarms import Symptom
 from agent.config import Rehearsal
 from agent.updater import evidence
 from agent.updater.comparison import FIRST_S, IN_A_ROW, LEAST_S
-from agent.updater.machine import State
+from agent.updater.machine import MAX_WRITES, State
+from agent.updater.model_update import spent_share_s
+from agent.updater.ready import ReadyStep
+from agent.updater.steps import DAY_S
 from tests.agent.health.test_gate import EQUAL, SWAPPED
 from tests.agent.updater.fakes import Release, make_release
 from tests.agent.updater.running import Device
@@ -233,3 +238,82 @@ def test_that_time_adds_up_over_restarts_of_the_agent(device: Device) -> None:
     for _ in range(150):
         device.turn(30.0)
     assert device.state is not State.READY
+
+
+def detail(device: Device) -> str:
+    return str(device.cats.situation()["detail"])
+
+
+def long_turns(device: Device, hours: float) -> None:
+    for _ in range(int(hours * 60)):
+        device.turn(60.0)
+
+
+def test_no_time_counts_as_shadow_while_the_device_is_not_fit(device: Device) -> None:
+    wants_shadow(device, EQUAL, shadow_s=10_800)
+    device.run(100)
+    device.world.unfit = (Symptom("too-hot", "hot"),)
+    for _ in range(20):
+        device.turn(600.0)
+    device.world.unfit = ()
+    device.run(5)
+    assert (device.state, device.served) == (State.READY, 1)
+    assert "2 h 58 min are left" in detail(device)
+
+
+def test_no_time_counts_as_shadow_while_the_runtime_is_away(device: Device) -> None:
+    wants_shadow(device, EQUAL)
+    device.run(70)
+    device.world.runtime.connected = False
+    device.run(1_000)
+    device.world.runtime.connected = True
+    device.run(5)
+    assert "8 min are left" in detail(device)
+
+
+def test_no_time_counts_as_shadow_while_the_device_has_no_time_for_it(device: Device) -> None:
+    wants_shadow(device, EQUAL)
+    device.run(70)
+    device.world.shadows = False
+    device.run(1_000)
+    assert "8 min are left; not now" in detail(device)
+    device.world.shadows = True
+    long_turns(device, 1 / 4)
+    assert device.served == 2
+
+
+def test_a_device_that_slept_between_two_polls_compared_nothing_meanwhile(device: Device) -> None:
+    wants_shadow(device, EQUAL)
+    device.run(70)
+    device.turn(8 * 3_600.0)
+    assert device.state is State.READY
+    assert "7 min are left" in detail(device)
+
+
+def test_shadow_behind_a_closed_window_adds_up_over_nights_without_power(device: Device) -> None:
+    release = device.world.add(make_release(2))
+    device.world.runtime.rehearsals[release.bundle] = ("", EQUAL)
+    in_days = time.strftime("%a", time.localtime(device.world.wall + 3 * DAY_S)).lower()
+    device.want(replace(release.want(window=f"{in_days} 02:00-03:00"), shadow_s=5 * 3_600))
+    device.until(State.READY)
+    writes = device.record.writes
+    for _ in range(2):
+        long_turns(device, 3.5)
+        device.start()
+    kept = device.record.update
+    assert kept is not None
+    assert kept.spent_s.get("shadow", 0) == pytest.approx(5 * 3_600, abs=3_600)
+    assert device.record.writes - writes <= 7  # once an hour
+    long_turns(device, 2)
+    writes = device.record.writes
+    long_turns(device, 2)
+    assert device.record.writes == writes  # it has answered for long enough, and only the window is waited for
+    device.want(replace(release.want(), shadow_s=5 * 3_600))
+    device.until(State.PROBATION)
+
+
+def test_what_is_remembered_of_the_longest_shadow_does_not_use_up_the_writes_of_its_record() -> None:
+    shadow_s = 2_592_000
+    deadline_s = ReadyStep.deadline_s + shadow_s
+    assert (shadow_s + deadline_s) / spent_share_s(deadline_s) < MAX_WRITES - 50
+    assert spent_share_s(ReadyStep.deadline_s + 3 * DAY_S) == 3_600

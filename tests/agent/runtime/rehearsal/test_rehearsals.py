@@ -70,13 +70,61 @@ def test_a_release_that_hangs_in_the_dark_is_hung(stage: MakeStage, monkeypatch:
     assert (told.code, told.proven) == ("hung", False)  # it slept: the machine may have been to blame
 
 
-def test_two_failures_are_no_proof(stage: MakeStage) -> None:
+def test_one_input_that_fails_each_time_is_proof_by_itself(stage: MakeStage) -> None:
     made = stage()
-    interface = scripted.interface_of(model())
-    made.fill(interface, [*noise(40, SIZE, 200), *noise(2, SIZE, DARK)])
+    made.fill(scripted.interface_of(model()), [*noise(40, SIZE, 200), *noise(1, SIZE, DARK)])  # one night of many
     old = made.device.add("m", 1, model())
     told = made.rehearse(made.device.add("m", 2, model(run="fail", on=DARK)), old)
-    assert (told.code, told.facts["inputs"]) == ("", 40)
+    assert (told.code, told.proven) == ("inference-failed", True)
+    assert told.reason.startswith("it fails on 1 inputs")
+
+
+def test_two_failures_by_chance_are_no_proof(stage: MakeStage) -> None:
+    told = rehearsed(stage(), model(run="fail", every=20))
+    assert (told.code, told.facts["inputs"]) == ("", 43)
+
+
+def test_more_than_may_be_held_is_not_asked(stage: MakeStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.runtime.rehearsal.rehearsal.HELD_BYTES", 20 * SIZE)
+    told = rehearsed(stage(), model())
+    assert (told.code, told.facts["inputs"]) == ("", 20)
+
+
+def test_what_is_held_is_not_memory_of_the_release(stage: MakeStage) -> None:
+    large = {"outputs": [["out", "uint8", [1_000_000], 0.0, 0]]}
+    told = rehearsed(stage(), model(**large), model(**large), limits=Limits(memory_bytes=30_000_000))
+    assert (told.code, told.facts["inputs"]) == ("", 45)
+    assert told.facts["memory_bytes"] < 30_000_000
+
+
+def test_a_failure_of_the_comparing_itself_says_nothing_of_the_release(
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("shapes")
+
+    monkeypatch.setattr("agent.runtime.rehearsal.rehearsal.measure", fail)
+    told = rehearsed(stage(), model())
+    assert (told.code, told.facts["why"]) == ("", "they cannot be compared: ValueError('shapes')")
+
+
+def test_labels_may_be_of_any_length(stage: MakeStage) -> None:
+    made = stage()
+    made.fill(scripted.interface_of(model()), noise(40, SIZE))
+    labels = b"".join(letter * 60_000 + b"\n" for letter in (b"a", b"b", b"c", b"d", b"e", b"f"))
+    old = made.device.add("m", 1, model(), labels=labels)
+    told = made.rehearse(made.device.add("m", 2, model(answer=100), labels=labels), old)
+    assert told.code == ""
+    assert {len(one["release"]) for one in told.facts["worst"]} == {64 + len(" 0.00")}
+
+
+@pytest.mark.parametrize(("side", "told_bytes"), [(8, 0), (32, 64)])
+def test_of_a_small_input_no_sketch_is_told_as_it_would_show_it(stage: MakeStage, side: int, told_bytes: int) -> None:
+    made, shown = stage(), {"inputs": [["in", "uint8", [1, side, side, 3], 0.0, 0]]}
+    made.fill(scripted.interface_of(model(**shown)), noise(40, side * side * 3))
+    old = made.device.add("m", 1, model(**shown))
+    told = made.rehearse(made.device.add("m", 2, model(answer=100, **shown)), old)
+    assert {len(bytes.fromhex(one["sketch"])) for one in told.facts["worst"]} == {told_bytes}
 
 
 @pytest.mark.parametrize("run", ["fail", "nan"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import struct
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -162,6 +165,20 @@ def test_answers_that_are_no_numbers_are_delivered_and_counted(scripted_device: 
     with device.client("m") as asking:
         assert asking.infer(QUESTION).data == scripted.NAN
     device.agent().expect_counts("m", answers=1, invalid=1)
+
+
+@pytest.mark.parametrize("interpreters", [1, 2])
+def test_an_answer_to_what_is_no_number_need_not_be_one(scripted_device: MakeDevice, interpreters: int) -> None:
+    tensors = {"inputs": [["in", "float32", [2], 0.0, 0]], "outputs": [["out", "float32", [1], 0.0, 0]]}
+    device = scripted_device()
+    slot = device.add("m", 1, scripted.model(run="nan", **tensors))
+    device.record("m", replace(slot, interpreters=interpreters))
+    device.start()
+    with device.client("m") as asking:
+        asking.infer(struct.pack("<2f", 1.0, math.nan))
+        asking.infer(struct.pack("<2f", math.inf, 1.0))
+        asking.infer(struct.pack("<2f", 1.0, 2.0))
+    device.agent().expect_counts("m", answers=3, invalid=1)
 
 
 def test_late_answers_and_equal_answers_are_counted(scripted_device: MakeDevice) -> None:
