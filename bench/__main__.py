@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from agent.runtime.engines import engine_text, open_engine
-from bench import delivery, frames, latency, memory, models, native, starts, switches, throughput
+from bench import counting, delivery, frames, latency, memory, models, native, starts, switches, throughput
 from bench.measures import TABLE_HEAD, Result, write
 from bench.runtime import ROOT
 from bench.scene import QUICK, Plan, Scene
@@ -17,7 +17,7 @@ from bench.scene import QUICK, Plan, Scene
 CACHE = ROOT / ".cache"
 GROUPS = {
     module.__name__.partition(".")[2]: module
-    for module in (latency, throughput, frames, switches, memory, starts, delivery)
+    for module in (latency, counting, throughput, frames, switches, memory, starts, delivery)
 }
 
 
