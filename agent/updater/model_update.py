@@ -16,7 +16,7 @@ from agent.updater.endings import Backoff, Milestone, milestones
 from agent.updater.machine import Moment, Outcome, Result, State
 from agent.updater.ready import ReadyStep
 from agent.updater.repair import Repair
-from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work
+from agent.updater.steps import CanaryResult, Judge, Rooms, Step, Work, spent_share_s
 from agent.updater.view import symptom, view
 from agent.updater.watch import Watch
 from littoral.errors import BundleError, LittoralError
@@ -24,9 +24,6 @@ from littoral.wire.messages import Ending, ModelState, Want
 
 JUDGED = ("committed", "rolled-back", "failed", "refused")  # endings that somebody may want to know the reason of
 WATCH_AGAIN_S = 60.0  # after a release could not be read
-SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
-SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
-SPENT_MOST_SHARES = 240  # but not so often that a shadow of a month comes to machine.MAX_WRITES by that alone
 
 STEPS: dict[State, type[Step]] = {
     State.PLAN: delivery.PlanStep,
@@ -40,12 +37,6 @@ STEPS: dict[State, type[Step]] = {
     State.ROLLBACK: trial.RollbackStep,
     State.STUCK: trial.StuckStep,
 }
-
-
-def spent_share_s(deadline_s: float) -> float:
-    """How much time in a state with this deadline is worth a write."""
-    often_s = min(deadline_s / SPENT_SHARES, SPENT_MOST_S)
-    return max(SPENT_FEWEST_S, often_s, deadline_s / SPENT_MOST_SHARES)
 
 
 class ModelUpdate:

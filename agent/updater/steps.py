@@ -19,6 +19,9 @@ from agent.updater.voucher import Voucher
 from littoral.bundle.manifest import Manifest
 
 DAY_S = 86_400.0
+SPENT_SHARES = 24  # of a deadline: so much time in a state is remembered at once, as it costs a write ...
+SPENT_FEWEST_S, SPENT_MOST_S = 60.0, 3_600.0  # ... within these bounds
+SPENT_MOST_SHARES = 240  # but not so often that a shadow of a month comes to machine.MAX_WRITES by that alone
 
 
 class Verdict(Protocol):
@@ -233,3 +236,9 @@ class Step:
 
     def close(self) -> None:
         """Lets go of everything; called once, however the step ended."""
+
+
+def spent_share_s(deadline_s: float) -> float:
+    """How much time in a state with this deadline is worth a write."""
+    often_s = min(deadline_s / SPENT_SHARES, SPENT_MOST_S)
+    return max(SPENT_FEWEST_S, often_s, deadline_s / SPENT_MOST_SHARES)

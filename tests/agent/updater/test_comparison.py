@@ -14,9 +14,8 @@ from agent.config import Rehearsal
 from agent.updater import evidence
 from agent.updater.comparison import FIRST_S, IN_A_ROW, LEAST_S
 from agent.updater.machine import MAX_WRITES, State
-from agent.updater.model_update import spent_share_s
 from agent.updater.ready import ReadyStep
-from agent.updater.steps import DAY_S
+from agent.updater.steps import DAY_S, spent_share_s
 from tests.agent.health.test_gate import EQUAL, SWAPPED
 from tests.agent.updater.fakes import Release, make_release
 from tests.agent.updater.running import Device
