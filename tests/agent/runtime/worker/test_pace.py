@@ -92,8 +92,7 @@ def test_a_paced_worker_answers_less_than_one_that_is_not(lone: MakeLone, tuning
     counted: Counter[str] = Counter()
     enough = threading.Event()
 
-    def ask_all_the_time(name: str, worker: Lone) -> None:
-        peer = worker.greeted()
+    def ask_all_the_time(name: str, peer: Peer) -> None:
         while not enough.is_set():
             ask(peer)
             counted[name] += 1
@@ -103,8 +102,8 @@ def test_a_paced_worker_answers_less_than_one_that_is_not(lone: MakeLone, tuning
     free, slow = (lone(scripted.model(answer=1, delay_ms=8), tuning=tuning) for _ in range(2))
     paced(slow, 400)
     clients = [
-        threading.Thread(target=ask_all_the_time, args=named)
-        for named in (("free", free), ("slow", slow))
+        threading.Thread(target=ask_all_the_time, args=(name, worker.greeted()))
+        for name, worker in (("free", free), ("slow", slow))
         for _ in range(2)
     ]
     for client in clients:
