@@ -31,7 +31,6 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
-from agent.notify import Notifier
 from agent.readings import Sensors
 from agent.slots import Slot
 from agent.status import StatusSocket
@@ -51,6 +50,7 @@ from agent.vitals import Vitals
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
 from littoral.errors import ConfigError, ConflictError
+from littoral.notify import Notifier
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
