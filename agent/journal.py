@@ -16,8 +16,18 @@ from typing import Any
 JOURNAL = "/run/systemd/journal/socket"
 IDENTIFIER = "littoral-agent"
 GRAVE = frozenset(
-    ("desired-refused", "wrong-bytes", "lease-overrun", "rolled-back", "failed", "stuck", "worker-died", "renewed")
-    + ("safe-mode", "alarm")
+    (
+        "desired-refused",
+        "wrong-bytes",
+        "lease-overrun",
+        "rolled-back",
+        "failed",
+        "stuck",
+        "worker-died",
+        "renewed",
+        "safe-mode",
+        "alarm",
+    )
 )
 """Kinds of milestones that somebody should look at."""
 

@@ -44,7 +44,7 @@ class Manager:
     def start(self, handed: list[socket.socket] | None = None) -> subprocess.Popen[bytes]:
         descriptors = [each.fileno() for each in handed or self._sockets]
         told = ",".join(map(str, descriptors))
-        command = [
+        command: list[str | Path] = [
             sys.executable,
             "-c",
             ACTIVATED,
@@ -118,7 +118,7 @@ def test_the_user_whose_folder_the_state_is_may_ask_whatever_access_says(tmp_pat
     os.chown(tmp_path, 4243, 4243)
     device.start()
     try:
-        assert device.raw_of(4243).hello("m")
+        assert device.raw_of(4243).hello("m").release == 1
         with pytest.raises(AssertionError, match="access-denied"):
             device.raw_of(4244).hello("m")
     finally:
