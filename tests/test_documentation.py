@@ -132,6 +132,7 @@ def code_of(path: Path) -> list[str]:
 
 def test_documents_name_no_option_that_does_not_exist() -> None:
     known = {"--help", "--long", "--once", "--tflite", "--upgrade"}
+    known |= {"--allow-downgrades", "--cflags", "--configure", "--libs", "--now", "--system-site-packages"}  # of others
     for bench in (bench_parser(), study_parser()):
         known |= {option for action in bench._actions for option in action.option_strings}
     for program in command_reference.PROGRAMS:
