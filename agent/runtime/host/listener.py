@@ -28,10 +28,11 @@ def handed_over(environment: MutableMapping[str, str], first: int = _FIRST) -> d
     for descriptor, name in zip(range(first, first + int(count)), names.split(":"), strict=False):
         try:
             taken = socket.socket(fileno=descriptor)
-            kind = (taken.family, taken.type, taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
         except OSError as error:
             raise ConfigError(f"descriptor {descriptor}, handed over as {name}, is no socket: {error}") from error
-        if kind != (socket.AF_UNIX, socket.SOCK_STREAM, 1):
+        listens = taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        if (taken.family, taken.type, listens) != (socket.AF_UNIX, socket.SOCK_STREAM, 1):
+            taken.close()
             raise ConfigError(f"{name}, handed over, is no listening Unix stream socket")
         os.set_inheritable(descriptor, False)
         taken.setblocking(False)
