@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +17,13 @@ from littoral import __version__, client
 from littoral.client import info
 from littoral.errors import ConfigError, LittoralError, UnknownModelError
 
-DEFAULT_CONFIG = "/var/lib/littoral/agent.toml"
+DEFAULT_CONFIG = configs.STATE / "agent.toml"
+UNITS = (
+    "littoral-runtime.socket",
+    "littoral-runtime-control.socket",
+    "littoral-runtime.service",
+    "littoral-agent.service",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     enrol = commands.add_parser("enroll", help="join a fleet with a one-time token")
     enrol.add_argument("--server", required=True, metavar="URL", help="address of the fleet server")
     enrol.add_argument("--token", required=True, help="from `littoral-fleet token create`")
-    enrol.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder of this device's state")
+    state = f"folder of this device's state ({configs.STATE}, whose units it starts)"
+    enrol.add_argument("--state", default=configs.STATE, type=Path, metavar="DIR", help=state)
     enrol.add_argument("--name", help="id to ask for; the server chooses one otherwise")
     enrol.add_argument("--tag", action="append", default=[], metavar="K=V", help="may be given several times")
     enrol.add_argument("--json", action="store_true", help="print JSON")
@@ -55,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("model", metavar="MODEL")
     for command, function in ((shows, _status), (explain, _explain)):
-        command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
+        command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F", help="agent.toml")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=function)
 
@@ -77,7 +85,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model", action="append", default=[], metavar="M", help="only this model; may be given several times (all)"
     )
     install.add_argument("--release", type=int, metavar="I", help="this release of the one model (the newest)")
-    install.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
+    install.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F", help="agent.toml")
     install.add_argument("--wait", action="store_true", help="wait for the end, and print how it goes")
     install.set_defaults(run=_install)
 
@@ -136,11 +144,23 @@ def _enroll(args: argparse.Namespace) -> int:
             raise ConfigError(f"--tag {tag} is not of the form key=value")
         tags[key] = value
     device = enroll(args.server, args.token, args.state, args.name, tags)
+    started = args.state == configs.STATE and _start_units()
     if args.json:
         print(json.dumps({"device": device, "config": str(args.state / "agent.toml")}))
+    elif started:
+        print(f"enrolled as {device}; littoral-agent and littoral-runtime are started")
     else:
         print(f"enrolled as {device}; run both daemons with --config {args.state / 'agent.toml'}")
     return 0
+
+
+def _start_units() -> bool:
+    """Whether the service manager was told to: nothing else tells units that wait for agent.toml that it is there."""
+    import subprocess  # not for `run`, which stays
+
+    if not Path("/run/systemd/system").is_dir() or os.geteuid() != 0:
+        return False
+    return subprocess.run(["systemctl", "start", "--no-block", *UNITS]).returncode == 0
 
 
 def _run(args: argparse.Namespace) -> int:

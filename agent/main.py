@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agent import control, fsio, slots
+from agent import control, fsio, journal, slots
 from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
 from agent.health import gate
@@ -31,7 +31,6 @@ from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
-from agent.notify import Notifier
 from agent.readings import Sensors
 from agent.slots import Slot
 from agent.status import StatusSocket
@@ -51,6 +50,7 @@ from agent.vitals import Vitals
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
 from littoral.errors import ConfigError, ConflictError
+from littoral.notify import Notifier
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
@@ -67,7 +67,7 @@ def run(config: Config, root: Path = Path("/")) -> int:
     """
     if not config.device or not config.broker.host:
         raise ConfigError("agent.toml names no device or no broker", remedy="Enrol first: `littoral-agent enroll`.")
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    journal.begin()
     with _alone(config):
         with contextlib.suppress(OSError):  # a disk that cannot do it says so again, at the next decision
             fsio.settle(config.state)
@@ -297,7 +297,7 @@ class Agent:
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
         """A milestone: to the log, and upstream."""
-        log.info("%s%s: %s", kind, f" {model} {release}" if model else "", text)
+        journal.milestone(log, kind, model, release, text)
         event = messages.Event(uuid.uuid4().hex, int(time.time()), kind, model, release, text, facts)
         self._reporter.event(event)
 
