@@ -1,4 +1,4 @@
-"""A fleet server of an installed package at work: it enrols a device, publishes two releases, and writes them to sticks.
+"""A fleet server of an installed package at work: it enrols a device, and publishes two releases onto sticks.
 
 What it leaves is all that a device without a network needs, whatever its architecture.
 """

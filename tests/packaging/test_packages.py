@@ -163,6 +163,18 @@ def test_the_client_alone_imports_with_the_standard_library_only(packages: Path,
     assert done.stdout.startswith(str(folder))
 
 
+def test_the_c_client_links_by_pkg_config(packages: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "--extract", str(package("littoral-client-dev", "amd64")), str(tmp_path)], check=True)
+    (found,) = tmp_path.rglob("littoral.pc")
+    lines = dict(line.split(": ", 1) for line in found.read_text().splitlines() if ": " in line)
+    paths = dict(line.split("=", 1) for line in found.read_text().splitlines() if "=" in line and ": " not in line)
+    flags = f"{lines['Cflags']} {lines['Libs']}".replace("${", "{").format(**paths).replace("/usr/", f"{tmp_path}/usr/")
+    (tmp_path / "app.c").write_text("#include <littoral.h>\nint main(void) { return lt_open == 0; }\n")
+    command = ["gcc", str(tmp_path / "app.c"), *flags.split(), "-o", str(tmp_path / "app")]
+    subprocess.run(command, check=True)
+    subprocess.run([str(tmp_path / "app")], check=True)
+
+
 def test_conffiles_are_the_servers_options_only(packages: Path) -> None:
     found = {field(path, "Package"): control(path, "conffiles").split() for path in packages.glob("*.deb")}
     assert {name: files for name, files in found.items() if files} == {
