@@ -36,6 +36,10 @@ FEATURES = {
     "arm64": "fp asimd evtstrm crc32 cpuid",
     "armhf": "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm crc32",
 }
+VARIABLES = {"armhf": {"QEMU_GUEST_BASE": hex(1 << 32)}}
+"""/proc/self/smaps shows this machine's addresses, by which the runtime gives memory back. So far apart, their lower half
+is the guest's; qemu's own choice is one page apart, and the wrong pages would go."""
+
 ALTERNATIVES = ("blas/libblas.so.3", "lapack/liblapack.so.3")
 
 
@@ -91,7 +95,8 @@ def ensure(architecture: str) -> Path:
 
 
 def device(architecture: str, folder: Path) -> system.System:
-    return system.System(ensure(architecture), folder, CPUINFO.format(features=FEATURES[architecture]))
+    cpuinfo = CPUINFO.format(features=FEATURES[architecture])
+    return system.System(ensure(architecture), folder, cpuinfo, VARIABLES.get(architecture))
 
 
 def unpack(onto: system.System, *packages: Path) -> None:

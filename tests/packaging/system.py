@@ -40,10 +40,14 @@ class Ended:
 
 
 class System:
-    """Made over a tree that stays as it is. cpuinfo: what /proc/cpuinfo says there, if not this machine's."""
+    """Made over a tree that stays as it is. cpuinfo: what /proc/cpuinfo says there, if not this machine's.
 
-    def __init__(self, tree: Path, folder: Path, cpuinfo: str = "") -> None:
+    variables: of the environment of all that runs there.
+    """
+
+    def __init__(self, tree: Path, folder: Path, cpuinfo: str = "", variables: Mapping[str, str] | None = None) -> None:
         self.tree = tree
+        self._environment = {**ENVIRONMENT, **(variables or {})}
         self._folder = folder
         for part in ("upper", "work", "root", "srv"):
             (folder / part).mkdir(parents=True)
@@ -66,10 +70,10 @@ class System:
     def shared(self) -> Path:
         return self._folder / "srv"
 
-    def attempt(self, *command: str, timeout_s: float = 300, variables: Mapping[str, str] | None = None) -> Ended:
+    def attempt(self, *command: str, timeout_s: float = 300) -> Ended:
         ended = subprocess.run(
             self._entered(command),
-            env={**ENVIRONMENT, **(variables or {})},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -85,7 +89,7 @@ class System:
             log.open("wb") as written,
             subprocess.Popen(
                 self._entered(command),
-                env=ENVIRONMENT,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=subprocess.STDOUT,
