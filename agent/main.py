@@ -4,17 +4,15 @@ import contextlib
 import fcntl
 import logging
 import os
-import platform
 import select
 import signal
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent import control, fsio, slots
+from agent import control, fsio, lean, slots
 from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
 from agent.health import gate
@@ -26,7 +24,6 @@ from agent.health.judge import Before, Judge
 from agent.health.policy import policy
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
-from agent.link.mirror import Mirror
 from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
@@ -54,8 +51,12 @@ from littoral.errors import ConfigError, ConflictError
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
+if TYPE_CHECKING:
+    from agent.link.mirror import Mirror
+
 BUSY_TICK_S = 0.1
 IDLE_TICK_S = 1.0
+SETTLED_S = 5.0  # from the start: what ran until then is mostly not needed again
 
 log = logging.getLogger("littoral.agent")
 
@@ -101,7 +102,7 @@ class Agent:
 
     def __init__(self, config: Config, root: Path = Path("/")) -> None:
         self._config = config
-        self._boot = uuid.uuid4().hex[:16]  # names this start of the agent in reports
+        self._boot = os.urandom(8).hex()  # names this start of the agent in reports
         self._topics = Topics(config.tenant)
         self._running = True
         self._tick_s = BUSY_TICK_S
@@ -115,8 +116,7 @@ class Agent:
         self._reporter = Reporter(
             self._link, self._outbox, self._topics, config.device, self._boot, config.reports.metrics_s
         )
-        mirror = Mirror(config, config.updates.answer_timeout_s / 2, self._wake) if config.mirror.url else None
-        self._source = Sources(MqttSource(self._link, self._topics, config.device), mirror)
+        self._source = Sources(MqttSource(self._link, self._topics, config.device), _mirror(config, self._wake))
         self._folder = FolderSource(config.state / folder.NAME)
         self._wish = LocalWish(config.state, self._memory, self._tell)
         self._voucher = Voucher(str(config.control_socket))
@@ -131,7 +131,7 @@ class Agent:
         self._intake = Intake(config, self._memory, self._planner, self._tell)
         rooms = Rooms(
             config=config,
-            architecture=platform.machine(),
+            architecture=os.uname().machine,
             planner=self._planner,
             source=self._source,
             folder=self._folder,
@@ -162,9 +162,14 @@ class Agent:
         self._notifier.ready(f"littoral-agent {__version__} of {self._config.device}")
 
     def main_loop(self) -> None:
+        forget_at = clock.boot_seconds() + SETTLED_S
         while self._running:
             self._wait()
-            self.turn(clock.boot_seconds(), int(time.time()))
+            now = clock.boot_seconds()
+            self.turn(now, int(time.time()))
+            if now >= forget_at and self._link.connected and self._tick_s == IDLE_TICK_S:
+                forget_at = now + lean.FORGET_S
+                lean.forget_code()
 
     def turn(self, now: float, at: int) -> None:
         """Everything that can be done without waiting. now: boot clock, seconds; at: seconds since 1970."""
@@ -298,7 +303,7 @@ class Agent:
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
         """A milestone: to the log, and upstream."""
         log.info("%s%s: %s", kind, f" {model} {release}" if model else "", text)
-        event = messages.Event(uuid.uuid4().hex, int(time.time()), kind, model, release, text, facts)
+        event = messages.Event(os.urandom(16).hex(), int(time.time()), kind, model, release, text, facts)
         self._reporter.event(event)
 
     def _reported(self) -> messages.Reported:
@@ -307,7 +312,7 @@ class Agent:
             device=self._config.device,
             boot=self._boot,
             agent=__version__,
-            architecture=platform.machine(),
+            architecture=os.uname().machine,
             engine=greeting.engine if greeting else "",
             generation=self._memory.generation,
             tags=self._config.tags,
@@ -355,6 +360,14 @@ class Agent:
         has_limit = manifest.limits.p95_us > 0
         numbers = policy(self._config.probation, manifest.health, late=has_limit, reported=before.heeds_apps)
         return Judge(numbers, before, slot.tests)
+
+
+def _mirror(config: Config, wake: Callable[[], None]) -> "Mirror | None":
+    if not config.mirror.url:
+        return None
+    from agent.link.mirror import Mirror  # few have one: it takes half a megabyte
+
+    return Mirror(config, config.updates.answer_timeout_s / 2, wake)
 
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:

@@ -4,8 +4,8 @@ A bounded queue in SQLite. It reports and never drives: a full, broken or unwrit
 counted, and raises nothing. The receiver knows each by its id, so that one sent twice counts once.
 """
 
+import _sqlite3 as sqlite3  # without what `sqlite3` adds for dates, half a megabyte
 import contextlib
-import sqlite3
 from pathlib import Path
 from typing import Protocol
 
