@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.runtime import lean
+from agent import lean
 from agent.runtime.engine import Interpreter, Model
 from agent.runtime.handover import Channel, Message, State
 from agent.runtime.worker.answers import Answers
@@ -81,7 +81,8 @@ class ModelServer:
         self._turns: deque[Connection] = deque()
         self._drains = False
         self._told_counts: dict[str, int | list[int]] = {}
-        self._rested = False  # nothing was asked for a whole tick
+        self._rested = False  # nothing was asked since what ran was forgotten
+        self._forget_at_s = 0.0
         self._ticker = Ticker(TICK_S)
         self._ticker.wind()
         self._hung_s = hung_s
@@ -361,10 +362,20 @@ class ModelServer:
         if self._running is not None:
             self._running.look_for_hang()
         if told or not all(resting) or (self._running is not None and self._running.busy):
+            self._rested = False
             self._ticker.wind()
         elif not self._rested:
-            self._rested = True
-            lean.forget_code()  # it takes some milliseconds: while nobody asks
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nobody asks: what ran is forgotten, at once and then once a minute. It takes some milliseconds."""
+        now_s = time.monotonic()
+        self._rested = now_s >= self._forget_at_s
+        if self._rested:
+            self._forget_at_s = now_s + lean.FORGET_S
+            lean.forget_code()
+        else:
+            self._ticker.wind()
 
     def _hand_back(self) -> None:
         self._epoll.unregister(self._channel)
