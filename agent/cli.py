@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-DEFAULT_CONFIG = "/var/lib/littoral/agent.toml"
+UNITS = (
+    "littoral-runtime.socket",
+    "littoral-runtime-control.socket",
+    "littoral-runtime.service",
+    "littoral-agent.service",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +45,7 @@ def _parser() -> "argparse.ArgumentParser":
     import argparse
     from pathlib import Path
 
+    from agent import config as configs
     from littoral import __version__
 
     parser = argparse.ArgumentParser(prog="littoral-agent", description="Takes model updates and judges them.")
@@ -49,7 +55,8 @@ def _parser() -> "argparse.ArgumentParser":
     enrol = commands.add_parser("enroll", help="join a fleet with a one-time token")
     enrol.add_argument("--server", required=True, metavar="URL", help="address of the fleet server")
     enrol.add_argument("--token", required=True, help="from `littoral-fleet token create`")
-    enrol.add_argument("--state", required=True, type=Path, metavar="DIR", help="folder of this device's state")
+    state = f"folder of this device's state ({configs.STATE}, whose units it starts)"
+    enrol.add_argument("--state", default=configs.STATE, type=Path, metavar="DIR", help=state)
     enrol.add_argument("--name", help="id to ask for; the server chooses one otherwise")
     enrol.add_argument("--tag", action="append", default=[], metavar="K=V", help="may be given several times")
     enrol.add_argument("--json", action="store_true", help="print JSON")
@@ -65,7 +72,9 @@ def _parser() -> "argparse.ArgumentParser":
     )
     explain.add_argument("model", metavar="MODEL")
     for command, function in ((shows, _status), (explain, _explain)):
-        command.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
+        command.add_argument(
+            "--config", type=Path, default=configs.STATE / "agent.toml", metavar="F", help="agent.toml"
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=function)
 
@@ -76,6 +85,8 @@ def _parser() -> "argparse.ArgumentParser":
 
 def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     from pathlib import Path
+
+    from agent import config as configs
 
     install = commands.add_parser(
         "install",
@@ -89,7 +100,7 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model", action="append", default=[], metavar="M", help="only this model; may be given several times (all)"
     )
     install.add_argument("--release", type=int, metavar="I", help="this release of the one model (the newest)")
-    install.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="F", help="agent.toml")
+    install.add_argument("--config", type=Path, default=configs.STATE / "agent.toml", metavar="F", help="agent.toml")
     install.add_argument("--wait", action="store_true", help="wait for the end, and print how it goes")
     install.set_defaults(run=_install)
 
@@ -144,6 +155,7 @@ def _tuf(args: "argparse.Namespace") -> int:
 def _enroll(args: "argparse.Namespace") -> int:
     import json
 
+    from agent import config as configs
     from agent.enroll import enroll
     from littoral.errors import ConfigError
 
@@ -154,11 +166,25 @@ def _enroll(args: "argparse.Namespace") -> int:
             raise ConfigError(f"--tag {tag} is not of the form key=value")
         tags[key] = value
     device = enroll(args.server, args.token, args.state, args.name, tags)
+    started = args.state == configs.STATE and _start_units()
     if args.json:
         print(json.dumps({"device": device, "config": str(args.state / "agent.toml")}))
+    elif started:
+        print(f"enrolled as {device}; littoral-agent and littoral-runtime are started")
     else:
         print(f"enrolled as {device}; run both daemons with --config {args.state / 'agent.toml'}")
     return 0
+
+
+def _start_units() -> bool:
+    """Whether the service manager was told to: nothing else tells units that wait for agent.toml that it is there."""
+    import os
+    import subprocess
+    from pathlib import Path
+
+    if not Path("/run/systemd/system").is_dir() or os.geteuid() != 0:
+        return False
+    return subprocess.run(["systemctl", "start", "--no-block", *UNITS]).returncode == 0
 
 
 def _run(path: "str | Path", alone: bool) -> int:

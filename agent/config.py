@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 
+STATE = Path("/var/lib/littoral")
+SOCKETS = Path("/run/littoral")
+"""Of the device whose daemons are services of the machine: what the packages' units name."""
+
 GATES = ("lineage", "strict", "advisory")
 _MODE = re.compile(r"0?[0-7]{3}")
 _TYPES = {
@@ -216,7 +220,7 @@ def read(path: Path) -> Config:
     try:
         value = tomllib.loads(path.read_text())
     except OSError as error:
-        remedy = "`littoral-agent enroll` writes it."
+        remedy = "Ask as root." if isinstance(error, PermissionError) else "`littoral-agent enroll` writes it."
         raise ConfigError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error

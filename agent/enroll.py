@@ -5,6 +5,7 @@ before anything of the server's is kept. The key is made and kept first, so that
 cannot be written, and an enrolment whose answer was lost can be asked for again.
 """
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -19,9 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agent import fsio
+from agent import config, fsio
 from littoral import errors
 from littoral.names import check_name
+from littoral.owner import as_owner
 from littoral.wire import query
 
 ANSWER_TIMEOUT_S = 30.0
@@ -29,7 +31,7 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 
 def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[str, str]) -> str:
-    """Enrols this device and fills `state`; gives the device's id.
+    """Enrols this device and fills `state`, which belongs to whom it belonged before; gives the device's id.
 
     Raises BadNameError, ConflictError where `state` is enrolled already, TokenUnknownError, TokenUsedError,
     TokenExpiredError, NameTakenError, RootMismatchError, ServerUnreachableError.
@@ -43,19 +45,20 @@ def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[st
         raise errors.ConflictError(f"{state} is enrolled already", remedy="Choose another --state.")
     root_digest = _root_digest(token)
     query.check_socket_path(str((state / "query.sock").absolute()))
-    key = _key_of(state / "identity")
-    answer = _ask(
-        server,
-        {"token": token, "csr": _request_for(key), "name": name, "tags": tags, "architecture": platform.machine()},
-    )
-    root = _text(answer, "root").encode()
-    if hashlib.sha256(root).hexdigest()[:32] != root_digest:
-        raise errors.RootMismatchError("the server's root.json is not the one that the token names")
-    device = check_name(answer.get("device"), "device")
-    try:
-        _keep(state, answer, root, device, tags)
-    except OSError as error:
-        raise _unwritable(state, error) from error
+    with as_owner(state) if state.is_dir() else contextlib.nullcontext():
+        key = _key_of(state / "identity")
+        answer = _ask(
+            server,
+            {"token": token, "csr": _request_for(key), "name": name, "tags": tags, "architecture": platform.machine()},
+        )
+        root = _text(answer, "root").encode()
+        if hashlib.sha256(root).hexdigest()[:32] != root_digest:
+            raise errors.RootMismatchError("the server's root.json is not the one that the token names")
+        device = check_name(answer.get("device"), "device")
+        try:
+            _keep(state, answer, root, device, tags)
+        except OSError as error:
+            raise _unwritable(state, error) from error
     return device
 
 
@@ -79,7 +82,9 @@ def _key_of(identity: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _unwritable(folder: Path, error: Exception) -> errors.ConfigError:
-    return errors.ConfigError(f"{folder} cannot hold this device's identity: {error}", remedy="Choose another --state.")
+    return errors.ConfigError(
+        f"{folder} cannot hold this device's identity: {error}", remedy="Run it as root, or choose another --state."
+    )
 
 
 def _root_digest(token: str) -> str:
@@ -137,10 +142,12 @@ def _keep(state: Path, answer: dict[str, Any], root: bytes, device: str, tags: d
     fsio.write_file(identity / "root.json", root)
     fsio.write_file(identity / "ca.pem", _text(answer, "ca").encode())
     fsio.write_file(identity / "device.pem", _text(answer, "certificate").encode())
-    fsio.write_file(state / "agent.toml", _settings(answer, device, tags).encode(), mode=0o600)
+    sockets = config.SOCKETS if state == config.STATE else Path()
+    settings = _settings(answer, device, tags, sockets)
+    fsio.write_file(state / "agent.toml", settings.encode(), mode=0o640)  # the runtime reads it, in the owner's group
 
 
-def _settings(answer: dict[str, Any], device: str, tags: dict[str, str]) -> str:
+def _settings(answer: dict[str, Any], device: str, tags: dict[str, str], sockets: Path) -> str:
     broker = answer.get("broker")
     if not isinstance(broker, dict):
         raise errors.ServerUnreachableError("the server's answer names no broker")
@@ -148,8 +155,8 @@ def _settings(answer: dict[str, Any], device: str, tags: dict[str, str]) -> str:
         "# Written by `littoral-agent enroll`. docs/settings.md describes every setting.",
         f"device = {_quoted(device)}",
         f"tenant = {_quoted(check_name(answer.get('tenant'), 'tenant'))}",
-        'query_socket = "query.sock"',
-        'control_socket = "control.sock"',
+        f"query_socket = {_quoted(str(sockets / 'query.sock'))}",
+        f"control_socket = {_quoted(str(sockets / 'control.sock'))}",
         "",
         "[tags]",
         *(f"{key} = {_quoted(value)}" for key, value in sorted(tags.items())),

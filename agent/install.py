@@ -14,12 +14,13 @@ from pathlib import Path
 
 from agent import fsio, slots
 from agent.config import Config
-from agent.stick import AGAIN, Found, Stick, as_owner
+from agent.stick import AGAIN, Found, Stick
 from agent.updater import folder, local
 from agent.updater.local import Wish
 from littoral.bundle.manifest import Blob
 from littoral.errors import BundleError, ConfigError, ConflictError, LittoralError, NoRoomError
 from littoral.names import check_name
+from littoral.owner import as_owner
 from littoral.wire.messages import Want
 
 PART = "stick.part"  # the copy while it is made

@@ -28,6 +28,7 @@ _WHEN_USED: dict[str, dict[str, Any]] = {
     "urllib.request": {},
     "uuid": {},
     "platform": {"system": lambda: os.uname().sysname},
+    "logging": {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40},  # paho, for those who want it to log; 0.5 MB
     # the agent, for an update now and then; 0.3 MB
     "subprocess": {},
     "lzma": {},

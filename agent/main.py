@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import logging
 import os
 import select
 import signal
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent import control, fsio, lean, slots
+from agent import control, fsio, journal, lean, slots
 from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
 from agent.health import gate
@@ -22,13 +21,13 @@ from agent.health.committed import CommittedCanaries, Finding
 from agent.health.gate import Weighed, weigh
 from agent.health.judge import Before, Judge
 from agent.health.policy import policy
+from agent.journal import WARNING
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
 from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
 from agent.link.sources import Sources
-from agent.notify import Notifier
 from agent.readings import Sensors
 from agent.slots import Slot
 from agent.status import StatusSocket
@@ -48,6 +47,7 @@ from agent.vitals import Vitals
 from littoral import __version__
 from littoral.bundle.manifest import Manifest
 from littoral.errors import ConfigError, ConflictError
+from littoral.notify import Notifier
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
@@ -58,8 +58,6 @@ BUSY_TICK_S = 0.1
 IDLE_TICK_S = 1.0
 SETTLED_S = 5.0  # from the start: what ran until then is mostly not needed again
 
-log = logging.getLogger("littoral.agent")
-
 
 def run(config: Config, root: Path = Path("/")) -> int:
     """Runs until SIGTERM or SIGINT. root: where /sys and /proc are.
@@ -68,7 +66,7 @@ def run(config: Config, root: Path = Path("/")) -> int:
     """
     if not config.device or not config.broker.host:
         raise ConfigError("agent.toml names no device or no broker", remedy="Enrol first: `littoral-agent enroll`.")
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    journal.begin()
     with _alone(config):
         with contextlib.suppress(OSError):  # a disk that cannot do it says so again, at the next decision
             fsio.settle(config.state)
@@ -235,9 +233,9 @@ class Agent:
             if isinstance(event, Message) and event.topic == self._topics.desired(self._config.device):
                 self._intake.offer(event.payload)
             elif isinstance(event, Connected):
-                log.info("connected to the broker")
+                journal.say("connected to the broker")
             elif isinstance(event, Disconnected):
-                log.warning("not connected to the broker: %s", event.reason)
+                journal.say(f"not connected to the broker: {event.reason}", WARNING)
 
     def _hear_runtime(self, now: float) -> None:
         connections = self._voucher.connections
@@ -280,7 +278,7 @@ class Agent:
             if self._wish.settle({name: update.record for name, update in self._updates.models.items()}):
                 self._want()
         except OSError as error:
-            log.warning("what is wanted cannot be stored: %s", error)
+            journal.say(f"what is wanted cannot be stored: {error}", WARNING)
 
     def _want(self) -> None:
         """The stored desired state, and before it what was wished for here since."""
@@ -298,11 +296,11 @@ class Agent:
         try:
             learn(int(time.time()), ended.root_version)
         except OSError as error:
-            log.warning("the known time cannot be stored: %s", error)
+            journal.say(f"the known time cannot be stored: {error}", WARNING)
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
         """A milestone: to the log, and upstream."""
-        log.info("%s%s: %s", kind, f" {model} {release}" if model else "", text)
+        journal.milestone(kind, model, release, text)
         event = messages.Event(os.urandom(16).hex(), int(time.time()), kind, model, release, text, facts)
         self._reporter.event(event)
 

@@ -17,6 +17,7 @@ from littoral.bundle import manifest
 from littoral.bundle.manifest import Manifest
 from littoral.canonical import digest
 from littoral.errors import BundleError, ManifestError
+from littoral.owner import as_caller
 from littoral.wire.messages import parse_names
 from littoral.wire.topics import CHUNK_BYTES
 
@@ -113,36 +114,3 @@ class Stick:
 
     def _unreadable(self, kind: str, name: str, error: OSError) -> BundleError:
         return BundleError(f"{self._root / kind / name} cannot be read: {error.strerror}", remedy=AGAIN)
-
-
-@contextlib.contextmanager
-def as_owner(folder: Path) -> Iterator[None]:
-    """Acts as the owner of `folder` where root calls: what is written is his, and no link that he put there leads
-    to what only root may write. Raises OSError."""
-    if os.getuid() != 0:
-        yield
-        return
-    owner = folder.stat()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(os.getgid())
-
-
-@contextlib.contextmanager
-def as_caller() -> Iterator[None]:
-    """Within as_owner: acts as whoever called, to open what perhaps only he may read."""
-    uid, gid = os.geteuid(), os.getegid()
-    if uid == os.getuid():
-        yield
-        return
-    os.seteuid(os.getuid())
-    os.setegid(os.getgid())
-    try:
-        yield
-    finally:
-        os.setegid(gid)
-        os.seteuid(uid)

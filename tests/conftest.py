@@ -1,6 +1,19 @@
 """What all tests share: `--long` runs those marked `long` too, which are left out otherwise."""
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others can go into, as pytest's own are for nobody else."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -292,7 +292,6 @@ EVENT_KINDS = (
     "blocked",
     "cancelled",
     "stuck",
-    "judged",  # how an update ended, with the evidence
     "removed",
     "worker-died",
     "renewed",  # the worker of a committed release answered no canary; another one takes its place

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from agent.enroll import enroll
 from littoral import errors
 
 ROOT = '{"signed": "the first root"}'
+REPOSITORY = Path(__file__).resolve().parents[2]
 TOKEN = "secret." + hashlib.sha256(ROOT.encode()).hexdigest()[:32]
 
 
@@ -164,3 +166,33 @@ def test_a_state_folder_too_deep_for_a_socket_is_refused_first(door: Door, tmp_p
     with pytest.raises(errors.SocketPathError):
         enroll(door.url, TOKEN, tmp_path / ("x" * 100), None, {})
     assert door.asked == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as somebody else")
+def test_what_root_enrols_belongs_to_the_owner_of_the_folder_and_its_group_reads_the_settings(
+    door: Door, open_folder: Path
+) -> None:
+    state = open_folder / "state"
+    state.mkdir()
+    os.chown(state, 12_345, 12_346)
+    enroll(door.url, TOKEN, state, None, {})
+    for path in (state / "agent.toml", state / "identity", state / "identity" / "device.key"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 12_346)
+    assert (state / "agent.toml").stat().st_mode & 0o777 == 0o640
+    assert (state / "identity").stat().st_mode & 0o777 == 0o700
+    assert os.geteuid() == 0
+
+
+def test_a_device_whose_daemons_are_services_has_its_sockets_where_their_units_say(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "STATE", tmp_path)
+    enroll(door.url, TOKEN, tmp_path, None, {})
+    found = config.read(tmp_path / "agent.toml")
+    assert (found.query_socket, found.control_socket) == (
+        Path("/run/littoral/query.sock"),
+        Path("/run/littoral/control.sock"),
+    )
+    units = "".join(path.read_text() for path in (REPOSITORY / "systemd").glob("*.socket"))
+    assert f"ListenStream={found.query_socket}\n" in units
+    assert f"ListenStream={found.control_socket}\n" in units

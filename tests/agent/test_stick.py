@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.stick import Stick, as_caller, as_owner
+from agent.stick import Stick
 from littoral.bundle import manifest
 from littoral.canonical import digest
 from littoral.errors import BundleError
@@ -15,7 +15,6 @@ from tests import sticks
 from tests.repository import NOW, Fleet
 
 NAME = "a" * 64
-SOMEBODY = 12_345
 
 
 @pytest.fixture
@@ -115,20 +114,3 @@ def test_what_else_lies_there_is_left_alone(root: Path) -> None:
     altered = manifest.parse((root / "chunk" / Stick(root).releases()[0].bundle).read_bytes()).encode() + b" "
     (root / "chunk" / NAME).write_bytes(altered)
     assert len(Stick(root).releases()) == 2
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as somebody else")
-def test_root_acts_as_the_owner_and_opens_as_itself(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    theirs = tmp_path / "state"
-    theirs.mkdir()
-    os.chown(theirs, SOMEBODY, SOMEBODY)
-    (tmp_path / "mine").mkdir(0o700)
-    with as_owner(theirs):
-        assert (os.geteuid(), os.getegid()) == (SOMEBODY, SOMEBODY)
-        with pytest.raises(PermissionError):
-            (tmp_path / "mine" / "x").touch()
-        with as_caller():
-            (tmp_path / "mine" / "x").touch()
-        assert os.geteuid() == SOMEBODY
-    assert (os.geteuid(), os.getegid()) == (0, 0)

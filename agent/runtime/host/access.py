@@ -5,7 +5,9 @@ It knows no socket: who calls is told to it.
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from agent.config import Access as Table
 from littoral.errors import AccessDeniedError, ConfigError
@@ -89,13 +91,20 @@ class Access:
         )
 
 
-def of_device(tables: Sequence[Table]) -> Access:
-    """As this machine's user database names users and groups. Raises ConfigError."""
+def of_device(tables: Sequence[Table], state: Path) -> Access:
+    """As this machine's user database names users and groups. Raises ConfigError.
+
+    Trusted are root, this process's own user, and the agent's, whose folder `state` is.
+    """
     import grp
     import pwd
 
-    trusted = frozenset((0, os.geteuid()))
-    return Access(tables, trusted, lambda name: pwd.getpwnam(name).pw_uid, lambda name: grp.getgrnam(name).gr_gid)
+    trusted = {0, os.geteuid()}
+    with suppress(OSError):  # one file served by itself has no such folder
+        trusted.add(state.stat().st_uid)
+    return Access(
+        tables, frozenset(trusted), lambda name: pwd.getpwnam(name).pw_uid, lambda name: grp.getgrnam(name).gr_gid
+    )
 
 
 def _number(name: str, number_of: Callable[[str], int], kind: str) -> int:

@@ -2,10 +2,8 @@
 
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from agent import control
-from agent.runtime.host.listener import listen
 from agent.runtime.host.loop import READ, WRITE, Loop
 from littoral.errors import ProtocolError
 
@@ -19,14 +17,14 @@ class ControlDoor:
     def __init__(
         self,
         loop: Loop,
-        path: Path,
+        listener: socket.socket,
         came: Callable[[], None],
         left: Callable[[], None],
         said: Callable[[control.Message], None],
     ) -> None:
         self._loop = loop
         self._came, self._left, self._said = came, left, said
-        self._listener = listen(path, 0o600)
+        self._listener = listener
         self._agent: socket.socket | None = None
         self._reader = control.Reader()
         self._unsent = bytearray()

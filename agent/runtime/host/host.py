@@ -3,23 +3,24 @@
 At start it serves what is committed; everything else happens at the agent's word.
 """
 
+import os
 import resource
 import signal
 import socket
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from agent import control, fsio, lean, slots
 from agent.config import Config
-from agent.notify import Notifier
 from agent.runtime import engine, ring
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
 from agent.runtime.host import access, door, journal, listing, memory, surroundings
 from agent.runtime.host.control_door import ControlDoor
-from agent.runtime.host.listener import listen
+from agent.runtime.host.listener import handed_over, listen
 from agent.runtime.host.loop import READ, Loop
 from agent.runtime.host.pressure import Pressure
 from agent.runtime.host.room import Room
@@ -31,6 +32,7 @@ from agent.runtime.rehearsal.rehearsals import Rehearsals
 from agent.runtime.release import Release
 from agent.runtime.trial import trials
 from littoral import errors
+from littoral.notify import Notifier
 
 COUNTERS_S = 1.0
 SETTLED_S = 1.0  # from the start: what ran until then is mostly not needed again
@@ -69,18 +71,20 @@ class Host:
         self._serving = surroundings.Settings(
             shelf, workshop, runtime.vouch_grace_s, self._budget_bytes, config.probation.understudy
         )
-        self._access = access.of_device(config.access)
+        self._access = access.of_device(config.access, config.state)
         _raise_descriptor_limit(
             runtime.max_connections * (DESCRIPTORS_PER_CONNECTION + runtime.max_shares) + OTHER_DESCRIPTORS
         )
-        self._listener = listen(config.query_socket, int(runtime.socket_mode, 8))
+        self._own_sockets: list[Path] = []
+        given = handed_over(os.environ)
+        listener = self._listen(given.get("query"), config.query_socket, int(runtime.socket_mode, 8))
         limits_of_door = door.Settings(
             runtime.max_connections,
             runtime.max_connections_per_user,
             runtime.hello_timeout_s,
             config.updates.lease_hold_s,
         )
-        self._door = door.Door(self._loop, self._listener, limits_of_door, self)
+        self._door = door.Door(self._loop, listener, limits_of_door, self)
         self._trials = trials.Trials(
             trials.Settings(config.state, opened, runtime.trial_timeout_s, self.delegate),
             self._loop,
@@ -94,9 +98,8 @@ class Host:
             lambda: self._free_bytes(""),
             self.tell,
         )
-        self._control = ControlDoor(
-            self._loop, config.control_socket, self._agent_came, self._agent_left, self._agent_said
-        )
+        control_listener = self._listen(given.get("control"), config.control_socket, 0o600)
+        self._control = ControlDoor(self._loop, control_listener, self._agent_came, self._agent_left, self._agent_said)
 
     def run(self) -> None:
         """Serves until asked to end by a signal."""
@@ -278,6 +281,18 @@ class Host:
 
     # --- small things -----------------------------------------------------------------------------------------
 
+    def _listen(self, given: socket.socket | None, path: Path, mode: int) -> socket.socket:
+        """The socket that the service manager made, which it keeps, or one of this process's own."""
+        if given is None:
+            self._own_sockets.append(path)
+            return listen(path, mode)
+        if given.getsockname() != str(path):
+            raise errors.ConfigError(
+                f"the service manager listens on {given.getsockname()}, and agent.toml says {path}",
+                remedy="Let both name the same path.",
+            )
+        return given
+
     def _add(self, name: str) -> Model:
         model = Model(name, self._config.model(name), self._serving, self._loop, self)
         self._models[name] = model
@@ -327,7 +342,7 @@ class Host:
         return ours
 
     def _end(self) -> None:
-        for path in (self._config.query_socket, self._config.control_socket):
+        for path in self._own_sockets:
             path.unlink(missing_ok=True)
         self._trials.cancel()
         self._rehearsals.cancel()

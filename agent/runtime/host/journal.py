@@ -1,8 +1,10 @@
-"""What the runtime says about itself: one sentence a line on stderr, which systemd keeps in the journal.
+"""What the runtime says about itself: one sentence a line on stderr. Where that is the journal, which JOURNAL_STREAM
+says, each line begins with its priority as sd-daemon(3) has it, else with its level.
 
 Not by `logging`, which would take 1 MB of the host and add nothing here.
 """
 
+import os
 import sys
 
 from agent import control
@@ -14,13 +16,16 @@ _REASONS = {
     "safe": "it died too often",
 }
 
+_PRIORITIES = {"INFO": "<6>", "WARNING": "<4>", "ERROR": "<3>"}
+
 _failing: dict[str, dict[str, str]] = {}
 """What was said last of a model that is not served, by the kind of message."""
 
 
 def say(text: str, level: str = "INFO") -> None:
     """level: INFO, WARNING or ERROR."""
-    sys.stderr.write(f"{level} {text}\n")
+    begin = _PRIORITIES[level] if "JOURNAL_STREAM" in os.environ else f"{level} "
+    sys.stderr.write(f"{begin}{text}\n")
     sys.stderr.flush()
 
 

@@ -23,11 +23,10 @@ def choose_switch(need_bytes: int, budget_bytes: int, old_bytes: int, others_byt
 
 
 def budget(configured_bytes: int) -> int:
-    """runtime.memory_budget_bytes; where it is 0, half of the machine's memory, or of its cgroup's if less."""
-    if configured_bytes:
-        return configured_bytes
+    """runtime.memory_budget_bytes, but no more than the machine or its cgroup has; where it is 0, half of that."""
     machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(machine_bytes, cgroup_limit(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))) // 2
+    most_bytes = min(machine_bytes, cgroup_limit(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")))
+    return min(configured_bytes, most_bytes) or most_bytes // 2
 
 
 def cgroup_limit(root: Path, own: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from fleet import ca, durable, keys, repo, store
 from fleet.keys import OperatorKeys
 from littoral.errors import ConflictError
+from littoral.owner import as_owner
 
 ADMIN_TOKEN = "admin-token"
 
@@ -46,12 +47,13 @@ def run(args: argparse.Namespace) -> int:
     secret = keys.passphrase(args.passphrase_file, new=new)
     operator = keys.make(args.keys, secret) if new else keys.load(args.keys, secret)
     durable.make_folder(data, 0o700)
-    try:
-        _fill(data, operator)
-    except BaseException:
-        for child in data.iterdir():  # it was empty: what is there now is half a fleet
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
-        raise
+    with as_owner(data):
+        try:
+            _fill(data, operator)
+        except BaseException:
+            for child in data.iterdir():  # it was empty: what is there now is half a fleet
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+            raise
     if new:
         print(f"Made the operator's keys in {args.keys}. Back them up, and keep them off the server.")
     print(f"Made a fleet in {data}. The administrator's API token is in {data / ADMIN_TOKEN}.")

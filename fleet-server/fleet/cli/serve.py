@@ -12,6 +12,7 @@ from typing import Any
 from fleet.broker import Engine
 from fleet.server import Options, Server
 from littoral.errors import ConfigError
+from littoral.notify import Notifier
 
 LISTEN = "127.0.0.1:8080"
 BROKER_LISTEN = "127.0.0.1:8883"
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         public_host=arguments.public_host,
     )
     server = Server(options, Repository(arguments.data))
+    notifier = Notifier()
     with _listen(host, port) as door:
         address = door.getsockname()
         shown = arguments.public_host or (socket.gethostname() if host in ("0.0.0.0", "::") else host)
@@ -88,10 +90,12 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             server.startup(url)
             print(_greeting(server.whereabouts(), arguments.data, arguments.json), flush=True)
+            notifier.ready(url)
             Door(config).run(sockets=[door])
         except KeyboardInterrupt:
             pass  # it was told to end
         finally:
+            notifier.stopping()
             server.shutdown()
     return 0
 

@@ -1,5 +1,6 @@
 """`littoral-fleet init`: a whole fleet or none, and operator keys that are never overwritten."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,13 @@ def test_an_init_that_fails_takes_away_what_it_made(
     assert capsys.readouterr().err == "littoral-fleet: the disk is full\n"
     assert list(data.iterdir()) == []
     assert init(data, tmp_path / "keys") == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as somebody else")
+def test_what_root_makes_in_the_servers_folder_belongs_to_the_server_and_the_keys_to_root(open_folder: Path) -> None:
+    data, operator = open_folder / "data", open_folder / "keys"
+    data.mkdir(0o700)
+    os.chown(data, 12_345, 12_346)
+    assert init(data, operator) == 0
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in data.rglob("*")} == {(12_345, 12_346)}
+    assert {path.stat().st_uid for path in (operator, *operator.rglob("*"))} == {0}

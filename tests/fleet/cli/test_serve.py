@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fleet.cli.serve import parse_address
 from fleet.repo import Repository
 from littoral import canonical
 from littoral.errors import ConfigError
+from tests.agent.manager import Manager
 from tests.fleet.parts import application, eventually
 
 pytestmark = pytest.mark.mosquitto
@@ -51,21 +53,24 @@ def littoral_fleet(*words: str, **variables: str) -> "subprocess.CompletedProces
     return subprocess.run(command(*words), env=environment(**variables), capture_output=True, text=True, check=False)
 
 
-def serve(data: Path) -> "subprocess.Popen[str]":
+def serve(data: Path, manager: Manager | None = None) -> "subprocess.Popen[str]":
     words = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"]
     words += ["--mirror", "--json"]
-    return subprocess.Popen(command(*words), env=environment(), stdout=subprocess.PIPE, text=True)
+    variables = {"NOTIFY_SOCKET": manager.address} if manager else {}
+    return subprocess.Popen(command(*words), env=environment(**variables), stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
 def served(new_fleet: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     data = tmp_path_factory.mktemp("served") / "data"
     shutil.copytree(new_fleet / "data", data)
-    with serve(data) as process:
+    with closing(Manager()) as manager, serve(data, manager) as process:
         assert process.stdout is not None
         where = json.loads(process.stdout.readline())
         yield Served(data, process, where, (data / "admin-token").read_text().strip())
+        assert manager.until("READY=1") == f"READY=1\nSTATUS={where['url']}"
         process.send_signal(signal.SIGINT)
+        manager.until("STOPPING=1")
 
 
 def test_it_says_where_it_is(served: Served) -> None:

@@ -29,6 +29,7 @@ def test_the_budget_is_half_of_the_machine_unless_set() -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert memory.budget(0) == total // 2
     assert memory.budget(5) == 5
+    assert memory.budget(2 * total) == total
 
 
 def test_memory_that_a_process_takes_is_measured() -> None:

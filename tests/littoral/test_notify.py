@@ -1,4 +1,4 @@
-"""agent/notify.py, heard by a real datagram socket."""
+"""littoral/notify.py, heard by a real datagram socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.notify import FEED_S, Notifier
+from littoral.notify import FEED_S, Notifier
 from tests.agent.manager import Manager
 
 
