@@ -24,10 +24,17 @@ class Lab:
         self._folder = folder
         self._namespace = space
 
-    def machine(self, name: str, suite: str = "bookworm", packages: tuple[str, ...] = tree.DEVICE) -> Machine:
-        """A new machine, which is off. Its disk is below the lab's folder."""
+    def machine(
+        self,
+        name: str,
+        suite: str = "bookworm",
+        packages: tuple[str, ...] = tree.DEVICE,
+        disk: Path | None = None,
+    ) -> Machine:
+        """A new machine, which is off. Its disk is below the lab's folder: empty, or a copy of another machine's."""
         address = self.network.join(name)
-        machine = Machine(name, address, tree.ensure(suite, packages), self._folder / name, self._namespace)
+        base = tree.ensure(suite, packages)
+        machine = Machine(name, address, base, self._folder / name, self._namespace, disk)
         self.machines[name] = machine
         return machine
 

@@ -47,8 +47,12 @@ class Done:
     """How a command ended."""
 
     status: int
-    stdout: str
+    output: bytes
     stderr: str
+
+    @property
+    def stdout(self) -> str:
+        return self.output.decode(errors="replace")
 
 
 class MachineError(Exception):
@@ -58,7 +62,9 @@ class MachineError(Exception):
 class Machine:
     """Made by `Lab.machine`. Off at first."""
 
-    def __init__(self, name: str, address: str, tree: Path, folder: Path, namespace: Namespace) -> None:
+    def __init__(
+        self, name: str, address: str, tree: Path, folder: Path, namespace: Namespace, disk: Path | None = None
+    ) -> None:
         self.name = name
         self.address = address
         self._tree = tree
@@ -68,9 +74,12 @@ class Machine:
         self._pid = 0
         for part in ("disk", "root"):
             (folder / part).mkdir(parents=True)
-        with self._image.open("wb") as file:
+        if disk is not None:
+            namespace.run("cp", "--sparse=always", disk, self.image)
+            return
+        with self.image.open("wb") as file:
             file.truncate(DISK_BYTES)
-        namespace.run("mkfs.ext4", "-q", self._image)
+        namespace.run("mkfs.ext4", "-q", self.image)
 
     # --- power ------------------------------------------------------------------------------------------------
 
@@ -82,7 +91,7 @@ class Machine:
         self._mount()
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
         command += [f"--directory={self._root}", f"--machine={self.name}", "--resolv-conf=off"]
-        command += ["--link-journal=no", "--kill-signal=SIGRTMIN+3"]
+        command += ["--capability=CAP_NET_ADMIN", "--link-journal=no", "--kill-signal=SIGRTMIN+3"]
         command += [f"--network-namespace-path=/run/netns/{self.name}"]
         if read_only:
             command += ["--read-only", f"--bind={self._root}/var:/var"]
@@ -148,7 +157,7 @@ class Machine:
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
-        return Done(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+        return Done(process.returncode, stdout, stderr.decode(errors="replace"))
 
     def start(self, *words: str, user: str = "root") -> subprocess.Popen[bytes]:
         """A command in the machine that goes on; it is in a process group of its own."""
@@ -167,6 +176,13 @@ class Machine:
             said = f"{done.stdout}{done.stderr}".strip()
             raise MachineError(f"{self.name}: `{' '.join(words)}` ended with status {done.status}: {said}")
         return done.stdout
+
+    def install(self, *packages: Path) -> str:
+        """`apt install ./a.deb ./b.deb`, as a person does; what it said. Nothing is fetched."""
+        for package in packages:
+            self.write(f"/root/{package.name}", package.read_bytes())
+        apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "-q", "--allow-downgrades")
+        return self.run(*apt, *(f"/root/{package.name}" for package in packages))
 
     def write(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
         """Makes a file, and its folders."""
@@ -196,11 +212,12 @@ class Machine:
         """What systemd said on the console, of all boots."""
         return self._folder / "console.log"
 
-    # --- within -----------------------------------------------------------------------------------------------
-
     @property
-    def _image(self) -> Path:
+    def image(self) -> Path:
+        """Its disk, ext4; whole only while the machine is off."""
         return self._folder / "disk.ext4"
+
+    # --- within -----------------------------------------------------------------------------------------------
 
     @property
     def _disk(self) -> Path:
@@ -212,13 +229,14 @@ class Machine:
 
     def _mount(self) -> None:
         run, disk = self._namespace.run, self._disk
-        run("mount", "-o", "loop", self._image, disk)  # which replays its journal
+        run("mount", "-o", "loop", self.image, disk)  # which replays its journal
         run("mkdir", "-p", disk / "upper/usr/sbin", disk / "work")
         layers = f"lowerdir={self._tree},upperdir={disk / 'upper'},workdir={disk / 'work'}"
         run("mount", "-t", "overlay", "-o", layers, "overlay", self._root)
-        init = self._namespace.root / (self._root / "usr/sbin/device-init").relative_to("/")
-        init.write_text(INIT)
-        init.chmod(0o755)
+        root = self._namespace.root / self._root.relative_to("/")
+        (root / "usr/sbin/device-init").write_text(INIT)
+        (root / "usr/sbin/device-init").chmod(0o755)
+        (root / "etc/hostname").write_text(f"{self.name}\n")
 
     def _ended(self) -> None:
         assert self._nspawn is not None
@@ -228,7 +246,7 @@ class Machine:
             self._namespace.run("umount", folder)
         until = time.monotonic() + PATIENCE_S
         # As long as it is, mounting it again would give the file system that the power cut shut.
-        while self._namespace.run("losetup", "--associated", self._image):
+        while self._namespace.run("losetup", "--associated", self.image):
             if time.monotonic() >= until:
                 raise MachineError(f"{self.name}: its disk is still in use")
             time.sleep(POLL_S)

@@ -18,7 +18,7 @@ CACHE = Path(__file__).resolve().parents[2] / ".cache" / "trees"
 SYSTEM = ("systemd", "systemd-sysv", "dbus")
 DEVICE = (*SYSTEM, "python3", "python3-numpy", "python3-cryptography", "python3-pil")
 """What the packages of a device depend on."""
-SERVER = (*DEVICE, "mosquitto")
+SERVER = (*DEVICE, "mosquitto", "python3-certifi", "tzdata")
 """What the fleet server depends on beside that."""
 
 PROGRAMS = ("systemd-nspawn", "mmdebstrap", "ip", "nsenter", "unshare", "mkfs.ext4")

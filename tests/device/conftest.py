@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.device import tree
+from bench.device import packages, tree
 
 HERE = Path(__file__).parent
 
@@ -16,3 +16,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.root)
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.skipif(bool(lacking), reason=lacking))
+
+
+@pytest.fixture(scope="session")
+def debs() -> dict[str, Path]:
+    """The packages of this working tree, by name."""
+    return packages.ensure()
