@@ -1,0 +1,67 @@
+"""The Debian packages of this working tree for this machine's architecture, built once for each state of the source."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DEB = ROOT / "packaging/deb"
+CACHE = ROOT / ".cache/debs"
+
+DEVICE = ("python3-littoral", "littoral-agent")
+SERVER = ("python3-littoral", "littoral-fleet")
+
+_DIGEST = "import pathlib, sys; from debs import sources; print(sources.digest(pathlib.Path(sys.argv[1])))"
+
+
+def ensure() -> dict[str, Path]:
+    """Packages by name; built where the source has changed (one minute). Raises subprocess.CalledProcessError."""
+    shown = subprocess.run(
+        [sys.executable, "-c", _DIGEST, str(ROOT)], cwd=DEB, check=True, capture_output=True, text=True
+    )
+    folder = CACHE / shown.stdout.strip()[:16]
+    if not folder.is_dir():
+        _build(folder)
+    return {path.name.partition("_")[0]: path for path in folder.glob("*.deb")}
+
+
+def other_version(package: Path, version: str, folder: Path) -> Path:
+    """The same package under another version, and asking for that of its siblings; in `folder`."""
+    unpacked = folder / "unpacked"
+    subprocess.run(["dpkg-deb", "-R", package, unpacked], check=True)
+    control = unpacked / "DEBIAN/control"
+    (was,) = (line.split()[1] for line in control.read_text().splitlines() if line.startswith("Version:"))
+    control.write_text(
+        control.read_text().replace(f"Version: {was}", f"Version: {version}").replace(f"(= {was})", f"(= {version})")
+    )
+    made = folder / package.name.replace(f"_{was}_", f"_{version}_")
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Znone", "-b", unpacked, made], check=True, stdout=subprocess.DEVNULL
+    )
+    shutil.rmtree(unpacked)
+    return made
+
+
+def _build(folder: Path) -> None:
+    """Another process may be at it as well: each works in a folder of its own, and the last one's packages stay."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as scratch:
+        out = Path(scratch) / "out"
+        shown = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
+        command = [
+            sys.executable,
+            DEB / "build.py",
+            "--arch",
+            shown.stdout.strip(),
+            "--out",
+            out,
+            "--work",
+            Path(scratch) / "work",
+        ]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        out.rename(folder)
