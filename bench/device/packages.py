@@ -52,7 +52,7 @@ def _build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as scratch:
         out = Path(scratch) / "out"
         shown = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
-        command = [
+        command: list[str | Path] = [
             sys.executable,
             DEB / "build.py",
             "--arch",

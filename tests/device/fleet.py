@@ -133,12 +133,19 @@ class Device:
         token = server.command("token", "create").strip()
         enroll = ("littoral-agent", "enroll", "--server", server.url, "--token", token)
         self.machine.run(*enroll, "--name", self.machine.name, "--tag", "site=north")
-        self.settle(settings)
-
-    def settle(self, settings: str) -> None:
-        """Adds to its settings, and has the agent read them."""
         self.machine.run("tee", "-a", CONFIG, stdin=settings.encode())
         self.machine.run("systemctl", "restart", "littoral-agent")
+
+    def change(self, setting: str, other: str) -> None:
+        """Changes a line of its settings, and has the agent read them."""
+        self.machine.run("sed", "-i", f"s/^{setting}$/{other}/", CONFIG)
+        assert other in self.machine.read(CONFIG)
+        self.machine.run("systemctl", "restart", "littoral-agent")
+
+    def insert(self, stick: Path) -> None:
+        """A folder with releases is at /root/stick."""
+        self.machine.run("mkdir", "/root/stick")
+        self.machine.run("tar", "-C", "/root/stick", "-xf", "-", stdin=stick.read_bytes())
 
     def start_camera(self) -> None:
         """A camera app begins to ask, as a user of its own in the group `littoral`."""
