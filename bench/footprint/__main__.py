@@ -16,6 +16,7 @@ from bench.footprint import measuring
 from bench.footprint.budget import BUDGETS, over
 from bench.measures import TABLE_HEAD, Result, write
 
+MODELS = ("camera", "mobilenet")
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "bench-models"
 
 
@@ -24,10 +25,11 @@ def main() -> int:
     if lacking := tree.lacking():
         print(f"footprint: it {lacking}", file=sys.stderr)
         return 2
-    chosen = models.choose(options.models, CACHE)
+    found = models.in_folder(options.models) if options.models else {}
+    found |= models.packaged([name for name in MODELS if name not in found], CACHE)
     plan = measuring.QUICK if options.quick else measuring.Plan()
     with tempfile.TemporaryDirectory(prefix="footprint-") as folder, lab.opened(Path(folder)) as room:
-        readings = measuring.measure(room, packages.ensure(), chosen.camera, chosen.mobilenet, plan)
+        readings = measuring.measure(room, packages.ensure(), found["camera"], found["mobilenet"], plan)
     results = [Result(each.measure, readings[each.measure.name]) for each in BUDGETS if each.measure.name in readings]
     print(TABLE_HEAD, *(result.row for result in results), sep="\n")
     if options.json:

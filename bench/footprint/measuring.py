@@ -51,6 +51,7 @@ def measure(room: Lab, debs: dict[str, Path], camera: Model, large: Model, plan:
     say("the runtime is started again and again, and the machine once")
     readings |= started(device.machine, camera, plan)
     say(f"{large.source} is served by another device")
+    device.machine.poweroff()  # it would share the pages of its files with the other
     readings |= {"pss-224": at_rest(place, place.device("large"), large, plan)}
     return readings
 
