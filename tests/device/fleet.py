@@ -187,7 +187,7 @@ class Device:
     def served(self) -> dict[str, Any]:
         """What the runtime says of the model."""
         models = json.loads(self.machine.run("littoral", "models", "--json"))
-        (entry,) = (entry for entry in models if entry["name"] == MODEL)
+        (entry,) = (entry for entry in models if entry["model"] == MODEL)
         found: dict[str, Any] = entry
         return found
 
