@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     alone = argv is None  # this process is the command's own
     if alone:
         lean.keep_lean(openssl=True)
+        lean.share_heap()
     words = sys.argv[1:] if argv is None else list(argv)
     from littoral.errors import LittoralError
 

@@ -4,11 +4,13 @@ A good part of what Python's own library, paho and the engine's bring along is u
 here says what it saves, as measured on x86-64 with Python 3.11; docs/decisions/0021-a-lean-runtime.md has the table.
 """
 
+import codecs
 import ctypes
 import gc
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from reprlib import recursive_repr
@@ -37,7 +39,9 @@ _WHEN_USED: dict[str, dict[str, Any]] = {
 _NEVER = "_hashlib"  # OpenSSL; without it hashlib takes the digests that are built into Python; 3.6 MB
 _AT_START = ("argparse", "gettext", "locale", "shutil", "bz2", "lzma", "_compression", "tomllib", "datetime")
 FORGET_S = 60.0  # what ran in the last minute will mostly not run in the next
+_LABEL = 64  # bytes; a label of a host name is shorter
 _MADV_DONTNEED = 4
+_M_ARENA_MAX = -8  # of mallopt(3)
 _LARGER_THAN_GAPS = 64 * 1024  # bytes, and smaller than what malloc maps by itself
 _GAPS = (8_192, 4_096, 2_048, *range(1_032, 8, -8))  # bytes; downwards, so that what a large one leaves is filled too
 _MOST_GAPS = 10_000  # of one size: no other malloc than glibc's promises that this ends
@@ -136,12 +140,43 @@ def _repr(self: Any) -> str:
     return f"{self.__class__.__qualname__}({', '.join(shown)})"
 
 
+def keep_names_plain() -> None:
+    """Host names in ASCII need no tables of Unicode: every lookup asks the codec `idna` for its bytes; 0.25 MB."""
+    from encodings import search_function
+
+    def encode(text: str, errors: str = "strict") -> tuple[bytes, int]:
+        if text.isascii() and all(0 < len(label) < _LABEL for label in text.removesuffix(".").split(".")):
+            return text.encode(), len(text)
+        return _other("idna").encode(text, errors)
+
+    def decode(data: Any, errors: str = "strict") -> tuple[str, int]:
+        return _other("idna").decode(data, errors)
+
+    def _other(name: str) -> codecs.CodecInfo:
+        found = search_function(name)
+        assert found is not None
+        return found
+
+    codecs.unregister(search_function)
+    for search in (
+        lambda name: codecs.CodecInfo(encode, decode, name="idna") if name == "idna" else None,
+        search_function,
+    ):
+        codecs.register(search)
+
+
 def forget_start() -> None:
     """Gives back the memory of what only reads options and settings, to what is imported next; 1 MB."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in _AT_START and not isinstance(module, _Later):
             del sys.modules[name]
     gc.collect()
+
+
+def share_heap() -> None:
+    """One heap for all threads, which have one each else; 0.4 MB of an agent whose threads have little to do."""
+    with suppress(AttributeError):  # another malloc than glibc's
+        _LIBC.mallopt(_M_ARENA_MAX, 1)
 
 
 def fill_gaps() -> None:

@@ -21,6 +21,7 @@ from tests.device.fleet import Device, wait
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 FOLDERS = ("/usr/lib/littoral", "/usr/lib/python3/dist-packages/littoral")
+ARCHITECTURES = ("amd64", "arm64", "armhf")
 PACKAGES = ("python3-littoral", "littoral-agent")
 SETTLED_S = 8.0  # from the connection: the start's pages were given back
 
@@ -114,10 +115,11 @@ def started(machine: Machine, model: Model, plan: Plan) -> dict[str, Reading]:
 
 def sizes(debs: dict[str, Path], dist: Path = DIST) -> dict[str, Reading]:
     """Of the packages that were built here; of other architectures where `./dev deb` left them."""
-    readings = {"deb-amd64": deb([debs[name] for name in PACKAGES])}
-    for architecture in ("arm64", "armhf"):
+    built = [debs[name] for name in PACKAGES]
+    readings = {f"deb-{architecture}": deb(built) for architecture in ARCHITECTURES if fits(built[-1], architecture)}
+    for architecture in ARCHITECTURES:
         found = [path for name in PACKAGES for path in dist.glob(f"{name}_*_*.deb") if fits(path, architecture)]
-        if len(found) == len(PACKAGES):
+        if len(found) == len(PACKAGES) and f"deb-{architecture}" not in readings:
             readings[f"deb-{architecture}"] = deb(found)
     return readings
 
