@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from debs import sources, wheels
@@ -18,9 +19,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache/deb"
 
 
-def build(architecture: Architecture, independent: bool, out: Path, work: Path, version: str | None = None) -> None:
-    """Writes the packages of one architecture, and with `independent` those of none, into `out`."""
+class BuildError(Exception):
+    """dpkg-buildpackage failed; holds the end of what it wrote."""
+
+
+def build(architecture: Architecture, independent: bool, out: Path, work: Path, version: str | None) -> list[Path]:
+    """The packages of one architecture, and with `independent` those of none, in `out`.
+
+    Raises BuildError, MissingWheelError.
+    """
     tree = work / architecture.name / "littoral"
+    shutil.rmtree(tree.parent, ignore_errors=True)
     sources.make(ROOT, tree, version)
     wheels.lay_out(architecture, [ROOT / name for name in sources.LOCKS], CACHE / "wheels", tree / "carried")
     environment = {
@@ -37,12 +46,10 @@ def build(architecture: Architecture, independent: bool, out: Path, work: Path, 
     with log.open("w") as written:
         status = subprocess.run(command, cwd=tree, env=environment, stdout=written, stderr=subprocess.STDOUT)
     if status.returncode != 0:
-        print("\n".join(log.read_text().splitlines()[-40:]), file=sys.stderr)
-        raise SystemExit(f"the packages for {architecture.name} were not built; all of it is in {log}")
-    out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(tree.parent.glob("littoral*_*")) + sorted(tree.parent.glob("python3-littoral_*")):
-        shutil.move(path, out / path.name)
-        print(out / path.name)
+        end = "\n".join(log.read_text().splitlines()[-40:])
+        raise BuildError(f"{end}\nthe packages for {architecture.name} were not built; all of it is in {log}")
+    made = sorted(path for path in tree.parent.iterdir() if path != tree)
+    return [Path(shutil.move(path, out / path.name)) for path in made]
 
 
 def native() -> str:
@@ -59,8 +66,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=CACHE / "work", metavar="DIR", help="where they are built")
     parser.add_argument("--version", metavar="V", help="another version than the changelog's, to try an upgrade")
     options = parser.parse_args()
-    for number, name in enumerate(options.arch or ARCHITECTURES):
-        build(ARCHITECTURES[name], number == 0, options.out, options.work, options.version)
+    options.out.mkdir(parents=True, exist_ok=True)
+    chosen = options.arch or list(ARCHITECTURES)
+
+    def build_one(name: str) -> list[Path]:
+        return build(ARCHITECTURES[name], name == chosen[0], options.out, options.work.resolve(), options.version)
+
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as builders:
+            for built in builders.map(build_one, chosen):
+                print(*built, sep="\n", flush=True)
+    except (BuildError, wheels.MissingWheelError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -30,9 +30,7 @@ def digest(root: Path) -> str:
 
 
 def make(root: Path, target: Path, version: str | None) -> None:
-    """The tree, anew, in the target folder. version: other than the changelog's, as an entry above its own."""
-    if target.exists():
-        shutil.rmtree(target)
+    """The tree, in a target folder that is not there yet. version: another than the changelog's, in an entry above."""
     for path in files(root):
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / path, target / path)
