@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -31,7 +32,7 @@ class Plan:
     """How long, and how often. rest_s: after which what a busy time needed is forgotten (agent/lean.py)."""
 
     rest_s: float = 70.0
-    idle_s: float = 300.0
+    idle_s: float = 120.0
     questions: int = 200
     starts: int = 10
 
@@ -41,31 +42,25 @@ QUICK = Plan(rest_s=65.0, idle_s=25.0, questions=5, starts=3)
 
 def measure(room: Lab, debs: dict[str, Path], camera: Model, large: Model, plan: Plan) -> dict[str, Reading]:
     """camera: 96 x 96; large: 224 x 224."""
-    say("a server and a device are installed")
+    say(f"a server and a device are installed; load of the machine before: {os.getloadavg()[0]:.2f}")
     place = Site(room, debs)
     readings = sizes(debs)
     device = place.device("small")
     readings |= installed(device.machine)
-    readings |= idle(device.machine, plan)
+    time.sleep(SETTLED_S)
+    found = held(device.machine.name)
+    readings |= {"pss-idle": Reading(total_mb(found), told(found))}
+    without_us = alone(device.machine, plan)
+    idle = flash.during(device.machine, lambda: time.sleep(plan.idle_s))
+    readings |= {"flash-idle": flash_reading(idle, without_us)}
     say(f"{camera.source} is offered, tried and served")
-    readings |= served(place, device, camera, plan)
+    readings |= served(place, device, camera, plan, without_us)
     say("the runtime is started again and again, and the machine once")
     readings |= started(device.machine, camera, plan)
     say(f"{large.source} is served by another device")
     device.machine.poweroff()  # it would share the pages of its files with the other
     readings |= {"pss-224": at_rest(place, place.device("large"), large, plan)}
     return readings
-
-
-def idle(machine: Machine, plan: Plan) -> dict[str, Reading]:
-    time.sleep(SETTLED_S)
-    found = held(machine.name)
-    with_us = flash.during(machine, lambda: time.sleep(plan.idle_s))
-    without_us = alone(machine, plan)
-    return {
-        "pss-idle": Reading(total_mb(found), told(found)),
-        "flash-idle": Reading(flash.ours_mb(with_us, without_us), written(with_us, without_us)),
-    }
 
 
 def alone(machine: Machine, plan: Plan) -> flash.Window:
@@ -75,18 +70,18 @@ def alone(machine: Machine, plan: Plan) -> flash.Window:
         return flash.during(machine, lambda: time.sleep(plan.idle_s))
     finally:
         machine.run("systemctl", "start", *UNITS)
+        time.sleep(SETTLED_S)
 
 
-def served(place: Site, device: Device, model: Model, plan: Plan) -> dict[str, Reading]:
+def served(place: Site, device: Device, model: Model, plan: Plan, without_us: flash.Window) -> dict[str, Reading]:
     machine = device.machine
     with Peak(machine.name).watched() as peak:
         rests = at_rest(place, device, model, plan)
     asked = flash.during(machine, lambda: probe(machine, "ask", model.name, max(plan.questions, int(plan.idle_s))))
-    without_us = alone(machine, plan)
     return {
         "pss-trial": Reading(total_mb(peak.highest), told(peak.highest)),
         "pss-96": rests,
-        "flash-serving": Reading(flash.ours_mb(asked, without_us), written(asked, without_us)),
+        "flash-serving": flash_reading(asked, without_us),
     }
 
 
@@ -139,9 +134,9 @@ def installed(machine: Machine) -> dict[str, Reading]:
     return {"installed": Reading(sum(parts.values()), ", ".join(f"{where} {mb:.1f}" for where, mb in parts.items()))}
 
 
-def written(with_us: flash.Window, without_us: flash.Window) -> str:
+def flash_reading(with_us: flash.Window, without_us: flash.Window) -> Reading:
     ours, theirs = (f"{each.written_bytes / 1e3:.0f} kB in {each.seconds:.0f} s" for each in (with_us, without_us))
-    return f"{ours}, without us {theirs}"
+    return Reading(flash.ours_mb(with_us, without_us), f"{ours}, without us {theirs}")
 
 
 def say(text: str, write: Callable[[str], object] = sys.stderr.write) -> None:

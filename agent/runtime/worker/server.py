@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 TICK_S = 1  # between looks at what the host is to be told, and at buffers that can shrink
 SLICE_NS = 200_000  # of serving, before new bytes are looked for again: keeps slow and fast clients even
 EVENTS_AT_ONCE = 64
+FORGET_S = 10.0  # after what ran was forgotten; a canary asks once a minute, and what it woke is not kept that long
 
 
 class ModelServer:
@@ -368,11 +369,11 @@ class ModelServer:
             self._rest()
 
     def _rest(self) -> None:
-        """Nobody asks: what ran is forgotten, at once and then once a minute. It takes some milliseconds."""
+        """Nobody asks: what ran is forgotten, which takes some milliseconds, and so only now and then."""
         now_s = time.monotonic()
         self._rested = now_s >= self._forget_at_s
         if self._rested:
-            self._forget_at_s = now_s + lean.FORGET_S
+            self._forget_at_s = now_s + FORGET_S
             lean.forget_code()
         else:
             self._ticker.wind()
