@@ -9,7 +9,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,25 +42,25 @@ FORGET_S = 10.0  # after what ran was forgotten; a canary asks once a minute, an
 class ModelServer:
     """Serves until told to drain, or until the host is gone.
 
-    interpreters: one is run by the loop itself, and by a thread while there is an understudy, if it may; several are
-    run by a thread each. signatures: by name. hung_s: a run in a thread that takes longer will not end.
+    side_by_side: a single interpreter is run by the loop itself, and by a thread while there is an understudy, if it
+    may; several are run by a thread each. signatures: by name. hung_s: a run that takes longer in a thread hangs.
     """
 
     def __init__(
         self,
         channel: Channel,
         model: Model,
-        interpreters: Sequence[Interpreter],
+        interpreter: Interpreter,
         signatures: Mapping[str, Signature],
         allowance: Allowance,
         backlog: Backlog,
         tally: Tally,
         sampler: Sampler | None,
         *,
+        side_by_side: int,
         hung_s: float,
         may_thread: bool,
     ) -> None:
-        interpreter = interpreters[0]
         self._channel = channel
         self._model = model
         self._interpreter = None if model.stateful else interpreter
@@ -71,7 +71,7 @@ class ModelServer:
         self._tally = tally
         self._sampler = sampler
         self._answers = Answers(tally, self._waiting, sampler)
-        self._alone = len(interpreters) == 1 and not model.stateful
+        self._alone = side_by_side == 1 and not model.stateful
         # while nothing else is running, and nobody is to rest
         self._quick = self._unpaced_quick = Quick(interpreter, self._answers, tally, sampler) if self._alone else None
         self._pace: Pace | None = None  # of runs in this loop; None: none, as mostly
@@ -89,8 +89,8 @@ class ModelServer:
         self._hung_s = hung_s
         self._may_thread = may_thread
         self._running: Running | None = None
-        if len(interpreters) > 1:
-            self._run_beside().open(interpreters)
+        if side_by_side > 1:
+            self._run_beside().open(interpreter, side_by_side - 1, model.interpreter)
 
     def serve(self) -> None:
         self._epoll.register(self._channel, select.EPOLLIN)
