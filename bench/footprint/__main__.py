@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="./dev footprint", description=__doc__)
     made.add_argument("--json", type=Path, metavar="FILE", help="write {measure: {value, target, met, unit}}")
     made.add_argument("--models", type=Path, metavar="DIR", help="take the .tflite files of a folder that fit")
-    made.add_argument("--quick", action="store_true", help="shorter times and fewer starts: three minutes")
+    made.add_argument("--quick", action="store_true", help="shorter times, fewer starts, one model: three minutes")
     return made
 
 

@@ -1,6 +1,7 @@
 """What is measured of files, and where what runs on a device has to be able to run."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def test_without_root_it_says_so_and_measures_nothing(
     assert capsys.readouterr().err == "footprint: it needs root\n"
 
 
-def test_each_budget_is_documented() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "performance.md").read_text()
-    assert [budget.measure.name for budget in BUDGETS if f"| {budget.measure.name} |" not in text] == []
+def test_every_budget_is_in_the_document_and_no_other() -> None:
+    text = (
+        (Path(__file__).resolve().parents[3] / "docs" / "performance.md").read_text().partition("\n## Footprint\n")[2]
+    )
+    documented = re.findall(r"^\| ([a-z0-9-]+) \|.* \| at most ", text, flags=re.MULTILINE)
+    assert documented == [budget.measure.name for budget in BUDGETS]
