@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.device import lab, packages, tree
+from bench.device import lab, packages
 from bench.device.lab import Lab
 from examples.demo import assets, damage
 from tests.device import fleet
@@ -18,12 +18,12 @@ NUMBERS = count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    lacking = tree.lacking()
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.root)
-            item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.skipif(bool(lacking), reason=lacking))
+    ours = [item for item in items if item.path.is_relative_to(HERE)]
+    lacking = lab.lacking() if ours else ""
+    for item in ours:
+        item.add_marker(pytest.mark.root)
+        item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.skipif(bool(lacking), reason=lacking))
 
 
 @pytest.fixture(scope="session")
