@@ -55,7 +55,7 @@ class Lab:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Lab]:
-    """A lab whose machines have their disks in `folder`. Nothing runs or is mounted afterwards; the disks stay.
+    """A lab whose machines have their disks in `folder`. Nothing runs or is mounted afterwards, and the disks are gone.
 
     Raises RuntimeError where there can be none; `lacking` says why beforehand.
     """
@@ -66,4 +66,4 @@ def opened(folder: Path) -> Iterator[Lab]:
         finally:
             stack.close()
             for machine in room.machines.values():
-                machine.close()
+                machine.discard()

@@ -97,3 +97,4 @@ def device(room: Lab, template: Template) -> Iterator[Device]:
     yield made
     if made.machine.is_on:
         made.machine.power_cut()
+    made.machine.discard()

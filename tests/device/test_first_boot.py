@@ -19,6 +19,12 @@ FAKETIME = (
 IN_1970 = "[Service]\n" + "".join(f'Environment="{setting}"\n' for setting in FAKETIME)
 
 
+def prepare_for_a_read_only_root(device: Device) -> None:
+    """As docs/install.md says: systemd itself needs a /tmp that can be written."""
+    device.machine.run("systemctl", "enable", "/usr/share/systemd/tmp.mount")
+    device.machine.poweroff()
+
+
 def set_to_1970(device: Device) -> None:
     """From its next boot on."""
     machine = device.machine
@@ -31,11 +37,11 @@ def set_to_1970(device: Device) -> None:
 def test_with_no_network_no_clock_and_only_var_writable_an_enrolled_device_serves(room: Lab, device: Device) -> None:
     machine = device.machine
     set_to_1970(device)
-    machine.poweroff()
+    prepare_for_a_read_only_root(device)
     room.network.unplug(machine.address)
-    machine.boot(read_only=True)
+    assert machine.boot(read_only=True) == "running"
     device.answered_by(1)
-    assert machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend") == ""
+    assert machine.shown("littoral-agent", "ActiveState") == "active"
     assert machine.attempt("touch", "/etc/here").status != 0
 
     # not only the first time
@@ -52,7 +58,7 @@ def test_a_blank_image_that_can_write_only_var_joins_without_a_clock_and_takes_i
     machine.boot()
     device.install(debs)
     set_to_1970(device)
-    machine.poweroff()
+    prepare_for_a_read_only_root(device)
 
     assert machine.boot(read_only=True) == "running"
     device.enrol(server, environment=FAKETIME)
