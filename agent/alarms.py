@@ -155,6 +155,8 @@ class Symptom:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
+    """An alarm that was raised."""
+
     symptom: Symptom
     since: float
     seen: float  # when it was found last

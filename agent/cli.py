@@ -1,23 +1,18 @@
-"""`littoral-agent`: enrol this device, run the agent, say what it is doing and why."""
+"""`littoral-agent`: enrol this device, run the agent, say what it is doing and why.
 
-import argparse
-import json
-import os
+What a command needs is imported only when it runs: the daemon stays small.
+"""
+
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from agent import config as configs
-from agent import plain, slots, status
-from agent.updater import evidence
-from littoral import __version__, client
-from littoral.client import info
-from littoral.errors import ConfigError, LittoralError, UnknownModelError
+from agent import lean
 
-DEFAULT_CONFIG = configs.STATE / "agent.toml"
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
 UNITS = (
     "littoral-runtime.socket",
     "littoral-runtime-control.socket",
@@ -27,8 +22,17 @@ UNITS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    alone = argv is None  # this process is the command's own
+    if alone:
+        lean.keep_lean(openssl=True)
+        lean.share_heap()
+    words = sys.argv[1:] if argv is None else list(argv)
+    from littoral.errors import LittoralError
+
     try:
+        if words[:2] == ["run", "--config"] and len(words) == 3:  # as the unit has it: argparse costs 20 ms, 0.5 MB
+            return _run(words[2], alone)
+        args = _parser().parse_args(words)
         result: int = args.run(args)
     except LittoralError as error:
         print(f"littoral-agent: {error.code}: {error}", file=sys.stderr)
@@ -38,7 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> "argparse.ArgumentParser":
+    import argparse
+    from pathlib import Path
+
+    from agent import config as configs
+    from littoral import __version__
+
     parser = argparse.ArgumentParser(prog="littoral-agent", description="Takes model updates and judges them.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -55,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="run the agent")
     run.add_argument("--config", required=True, type=Path, metavar="F", help="agent.toml")
-    run.set_defaults(run=_run)
+    run.set_defaults(run=lambda args: _run(args.config, alone=False))
 
     shows = commands.add_parser("status", help="what this device serves, what it is doing, since when and until when")
     explain = commands.add_parser(
@@ -63,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("model", metavar="MODEL")
     for command, function in ((shows, _status), (explain, _explain)):
-        command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F", help="agent.toml")
+        command.add_argument(
+            "--config", type=Path, default=configs.STATE / "agent.toml", metavar="F", help="agent.toml"
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=function)
 
@@ -73,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from pathlib import Path
+
+    from agent import config as configs
+
     install = commands.add_parser(
         "install",
         help="install releases from a folder, without a network",
@@ -85,12 +101,13 @@ def _add_install(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--model", action="append", default=[], metavar="M", help="only this model; may be given several times (all)"
     )
     install.add_argument("--release", type=int, metavar="I", help="this release of the one model (the newest)")
-    install.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="F", help="agent.toml")
+    install.add_argument("--config", type=Path, default=configs.STATE / "agent.toml", metavar="F", help="agent.toml")
     install.add_argument("--wait", action="store_true", help="wait for the end, and print how it goes")
     install.set_defaults(run=_install)
 
 
-def _install(args: argparse.Namespace) -> int:
+def _install(args: "argparse.Namespace") -> int:
+    from agent import config as configs
     from agent import install
 
     config = configs.read(args.config)
@@ -105,6 +122,8 @@ def _install(args: argparse.Namespace) -> int:
 
 
 def _add_tuf(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from pathlib import Path
+
     tuf = commands.add_parser(
         "tuf",
         help="The Update Framework's client, on any repository",
@@ -128,14 +147,18 @@ def _add_tuf(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     tuf.set_defaults(run=_tuf)
 
 
-def _tuf(args: argparse.Namespace) -> int:
+def _tuf(args: "argparse.Namespace") -> int:
     from agent import tuf_client
 
     return tuf_client.run(args)
 
 
-def _enroll(args: argparse.Namespace) -> int:
+def _enroll(args: "argparse.Namespace") -> int:
+    import json
+
+    from agent import config as configs
     from agent.enroll import enroll
+    from littoral.errors import ConfigError
 
     tags = {}
     for tag in args.tag:
@@ -156,104 +179,35 @@ def _enroll(args: argparse.Namespace) -> int:
 
 def _start_units() -> bool:
     """Whether the service manager was told to: nothing else tells units that wait for agent.toml that it is there."""
-    import subprocess  # not for `run`, which stays
+    import os
+    import subprocess
+    from pathlib import Path
 
     if not Path("/run/systemd/system").is_dir() or os.geteuid() != 0:
         return False
     return subprocess.run(["systemctl", "start", "--no-block", *UNITS]).returncode == 0
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(path: "str | Path", alone: bool) -> int:
+    from pathlib import Path
+
+    from agent import config as configs
+
+    config = configs.read(Path(path))
+    if alone:
+        lean.forget_start()
     from agent.main import run
 
-    return run(configs.read(args.config))
+    return run(config)
 
 
-def _status(args: argparse.Namespace) -> int:
-    config = configs.read(args.config)
-    records = [_record(config, name) for name in slots.names(config.state)]
-    answering, runtime, told = _answering(config), _runtime(config), status.ask(config.state)
-    if args.json:
-        models = {record.model: _facts(record) for record in records}
-        found = {"device": config.device, "models": models, "answering": answering, "runtime": runtime, "agent": told}
-        print(json.dumps(found, indent=2))
-        return 0
-    print(f"device {config.device}")
-    if told is None:
-        print("  the agent does not answer: nothing new is taken in, tried or judged")
-    elif not told["connected"]:
-        print("  not connected to the fleet's broker")
-    if answering is None:
-        print("  the runtime does not answer: nothing is served now")
-    for alarm in told["warnings"] if told else ():
-        for line in plain.alarm(alarm):
-            print(f"  {line}")
-    if told is not None:
-        print(f"  device: {plain.device(told['device'])}")
-    if runtime is not None:
-        slower = f"; slower than it should be: {runtime['degraded']}" if runtime["degraded"] else ""
-        print(f"  engine {runtime['engine']}{slower}")
-    for record in records:
-        print(f"  {record.model}: {plain.sentence(record)}")
-        for line in plain.account(record, _situation(told, record.model), time.time()):
-            print(f"    {line}")
-        for check in told.get("checks", {}).get(record.model, ()) if told else ():
-            if check["state"] == "unknown":
-                print(f"    the check {check['name']} cannot tell: {check['text']}")
-        serves = record.serves
-        if answering is not None and serves is not None and answering.get(record.model) != serves.release:
-            print(f"    but the runtime answers with {answering.get(record.model) or 'no release'} now")
-    if not records:
-        print("  no model is wanted here yet")
-    return 0
+def _status(args: "argparse.Namespace") -> int:
+    from agent import inspection
+
+    return inspection.show(args)
 
 
-def _answering(config: configs.Config) -> dict[str, int] | None:
-    """Release by model that the runtime serves now (0: none); None where it does not answer."""
-    try:
-        return {entry["model"]: entry["release"] for entry in client.models(str(config.query_socket))}
-    except LittoralError:
-        return None
+def _explain(args: "argparse.Namespace") -> int:
+    from agent import inspection
 
-
-def _runtime(config: configs.Config) -> dict[str, Any] | None:
-    """The engine, and why it is slower than it should be; None where the runtime does not answer."""
-    try:
-        return info.runtime(str(config.query_socket))
-    except LittoralError:
-        return None
-
-
-def _explain(args: argparse.Namespace) -> int:
-    config = configs.read(args.config)
-    if args.model not in slots.names(config.state):
-        raise UnknownModelError(f"this device has no model {args.model}")
-    record, told = _record(config, args.model), status.ask(config.state)
-    kept = evidence.read(config.state, args.model)
-    if args.json:
-        facts = {**_facts(record), "now": _situation(told, record.model), "evidence": kept}
-        print(json.dumps({"device": config.device, "model": record.model, **facts}, indent=2))
-        return 0
-    print(f"{record.model}: {plain.sentence(record)}")
-    if _answering(config) is None:
-        print("  the runtime does not answer: nothing is served now")
-    for line in plain.account(record, _situation(told, record.model), time.time()):
-        print(f"  {line}")
-    for line in [*plain.ending(record), *plain.evidence(kept)]:
-        print(line)
-    return 0
-
-
-def _situation(told: dict[str, Any] | None, model: str) -> dict[str, Any] | None:
-    """What the agent says of one model."""
-    return told["models"].get(model) if told else None
-
-
-def _record(config: configs.Config, name: str) -> slots.SlotRecord:
-    return slots.read(slots.path_of(config.state, name)) or slots.SlotRecord(name)
-
-
-def _facts(record: slots.SlotRecord) -> dict[str, Any]:
-    value = asdict(record)
-    del value["model"]
-    return value
+    return inspection.explain(args)

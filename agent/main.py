@@ -2,19 +2,16 @@
 
 import contextlib
 import fcntl
-import logging
 import os
-import platform
 import select
 import signal
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agent import control, fsio, journal, slots
+from agent import control, fsio, journal, lean, slots
 from agent.alarms import Alarms, Symptom, alarms
 from agent.config import Config
 from agent.health import gate
@@ -24,9 +21,9 @@ from agent.health.committed import CommittedCanaries, Finding
 from agent.health.gate import Weighed, weigh
 from agent.health.judge import Before, Judge
 from agent.health.policy import policy
+from agent.journal import WARNING
 from agent.link.events import Connected, Disconnected, Message
 from agent.link.link import Link
-from agent.link.mirror import Mirror
 from agent.link.outbox import Outbox
 from agent.link.reporter import Reporter
 from agent.link.source import MqttSource
@@ -54,10 +51,12 @@ from littoral.notify import Notifier
 from littoral.wire import messages
 from littoral.wire.topics import Topics
 
+if TYPE_CHECKING:
+    from agent.link.mirror import Mirror
+
 BUSY_TICK_S = 0.1
 IDLE_TICK_S = 1.0
-
-log = logging.getLogger("littoral.agent")
+SETTLED_S = 5.0  # from the start: what ran until then is mostly not needed again
 
 
 def run(config: Config, root: Path = Path("/")) -> int:
@@ -101,7 +100,7 @@ class Agent:
 
     def __init__(self, config: Config, root: Path = Path("/")) -> None:
         self._config = config
-        self._boot = uuid.uuid4().hex[:16]  # names this start of the agent in reports
+        self._boot = os.urandom(8).hex()  # names this start of the agent in reports
         self._topics = Topics(config.tenant)
         self._running = True
         self._tick_s = BUSY_TICK_S
@@ -115,8 +114,7 @@ class Agent:
         self._reporter = Reporter(
             self._link, self._outbox, self._topics, config.device, self._boot, config.reports.metrics_s
         )
-        mirror = Mirror(config, config.updates.answer_timeout_s / 2, self._wake) if config.mirror.url else None
-        self._source = Sources(MqttSource(self._link, self._topics, config.device), mirror)
+        self._source = Sources(MqttSource(self._link, self._topics, config.device), _mirror(config, self._wake))
         self._folder = FolderSource(config.state / folder.NAME)
         self._wish = LocalWish(config.state, self._memory, self._tell)
         self._voucher = Voucher(str(config.control_socket))
@@ -131,7 +129,7 @@ class Agent:
         self._intake = Intake(config, self._memory, self._planner, self._tell)
         rooms = Rooms(
             config=config,
-            architecture=platform.machine(),
+            architecture=os.uname().machine,
             planner=self._planner,
             source=self._source,
             folder=self._folder,
@@ -162,9 +160,14 @@ class Agent:
         self._notifier.ready(f"littoral-agent {__version__} of {self._config.device}")
 
     def main_loop(self) -> None:
+        forget_at = clock.boot_seconds() + SETTLED_S
         while self._running:
             self._wait()
-            self.turn(clock.boot_seconds(), int(time.time()))
+            now = clock.boot_seconds()
+            self.turn(now, int(time.time()))
+            if now >= forget_at and self._link.connected and self._tick_s == IDLE_TICK_S:
+                forget_at = now + lean.FORGET_S
+                lean.forget_code()
 
     def turn(self, now: float, at: int) -> None:
         """Everything that can be done without waiting. now: boot clock, seconds; at: seconds since 1970."""
@@ -230,9 +233,9 @@ class Agent:
             if isinstance(event, Message) and event.topic == self._topics.desired(self._config.device):
                 self._intake.offer(event.payload)
             elif isinstance(event, Connected):
-                log.info("connected to the broker")
+                journal.say("connected to the broker")
             elif isinstance(event, Disconnected):
-                log.warning("not connected to the broker: %s", event.reason)
+                journal.say(f"not connected to the broker: {event.reason}", WARNING)
 
     def _hear_runtime(self, now: float) -> None:
         connections = self._voucher.connections
@@ -275,7 +278,7 @@ class Agent:
             if self._wish.settle({name: update.record for name, update in self._updates.models.items()}):
                 self._want()
         except OSError as error:
-            log.warning("what is wanted cannot be stored: %s", error)
+            journal.say(f"what is wanted cannot be stored: {error}", WARNING)
 
     def _want(self) -> None:
         """The stored desired state, and before it what was wished for here since."""
@@ -293,12 +296,12 @@ class Agent:
         try:
             learn(int(time.time()), ended.root_version)
         except OSError as error:
-            log.warning("the known time cannot be stored: %s", error)
+            journal.say(f"the known time cannot be stored: {error}", WARNING)
 
     def _tell(self, kind: str, model: str, release: int, text: str, facts: dict[str, Any]) -> None:
         """A milestone: to the log, and upstream."""
-        journal.milestone(log, kind, model, release, text)
-        event = messages.Event(uuid.uuid4().hex, int(time.time()), kind, model, release, text, facts)
+        journal.milestone(kind, model, release, text)
+        event = messages.Event(os.urandom(16).hex(), int(time.time()), kind, model, release, text, facts)
         self._reporter.event(event)
 
     def _reported(self) -> messages.Reported:
@@ -307,7 +310,7 @@ class Agent:
             device=self._config.device,
             boot=self._boot,
             agent=__version__,
-            architecture=platform.machine(),
+            architecture=os.uname().machine,
             engine=greeting.engine if greeting else "",
             generation=self._memory.generation,
             tags=self._config.tags,
@@ -355,6 +358,14 @@ class Agent:
         has_limit = manifest.limits.p95_us > 0
         numbers = policy(self._config.probation, manifest.health, late=has_limit, reported=before.heeds_apps)
         return Judge(numbers, before, slot.tests)
+
+
+def _mirror(config: Config, wake: Callable[[], None]) -> "Mirror | None":
+    if not config.mirror.url:
+        return None
+    from agent.link.mirror import Mirror  # few have one: it takes half a megabyte
+
+    return Mirror(config, config.updates.answer_timeout_s / 2, wake)
 
 
 def _weigh(measured: dict[str, Any], manifest: Manifest, policy: str) -> Weighed:

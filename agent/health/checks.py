@@ -8,7 +8,6 @@ checks what is asked of them.
 
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +71,7 @@ class Checks:
         self._folder = folder
         self._every_s = max(every_s, LEAST_S)
         self._timeout_s = timeout_s
-        self._environment = {"PATH": _PATH, "LANG": "C.UTF-8", "LITTORAL_SOCKET": socket, MARK: uuid.uuid4().hex}
+        self._environment = {"PATH": _PATH, "LANG": "C.UTF-8", "LITTORAL_SOCKET": socket, MARK: os.urandom(16).hex()}
         self._watched: list[Watched] = []
         self._round: _Round | None = None
         self._process: CheckProcess | None = None

@@ -5,7 +5,7 @@ link knows no topic but the presence of its own device and decides nothing.
 """
 
 import contextlib
-import random
+import os
 import socket
 import ssl
 import sys
@@ -270,7 +270,7 @@ class Link:
         """Half to all of 1, 2, 4 ... 60 seconds, at random, so that a fleet does not come back in one instant."""
         longest = min(2.0**self._failures, BACKOFF_LAST_S)
         self._failures = min(self._failures + 1, 10)
-        delay = random.uniform(longest / 2, longest)
+        delay = longest * (1 + int.from_bytes(os.urandom(4)) / 2**32) / 2  # `random` would take 0.1 MB
         self._client.reconnect_delay_set(delay, delay)  # type: ignore[arg-type]  # it takes any number
         return delay
 

@@ -61,7 +61,7 @@ class Reporter:
         if self._window_began is None:
             self._window_began = now_s
         elif now_s - self._window_began >= self._metrics_s:
-            self._close_window(now_s - self._window_began, at)
+            self._close_window(now_s, at)
             self._window_began = now_s
         self._publish_state(now_s)
         self._outbox.pump(self._link, now_s)
@@ -74,11 +74,11 @@ class Reporter:
             self._published = state
             self._published_at = now_s
 
-    def _close_window(self, window_s: float, at: int) -> None:
-        models = self._window.close()
+    def _close_window(self, now_s: float, at: int) -> None:
+        models, window_s = self._window.close(), now_s - (self._window_began or 0.0)
         if models:
             metrics = Metrics(self._boot, self._seq, at, round(window_s), models)
-            self._outbox.add("metrics", f"{self._boot}-{self._seq}", metrics.encode())
+            self._outbox.hold("metrics", f"{self._boot}-{self._seq}", metrics.encode(), now_s)
             self._seq += 1
 
 

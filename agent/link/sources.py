@@ -6,12 +6,15 @@ place. Wrong bytes are handed on as they are: whoever checks them says so.
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from agent.link.events import Event
-from agent.link.mirror import Mirror, Missed
 from agent.link.source import MqttSource
 from agent.source import Got, Wanted
 from littoral.bundle import chunks
+
+if TYPE_CHECKING:
+    from agent.link.mirror import Mirror
 
 REST_FIRST_S = 30.0
 REST_LAST_S = 1_800.0
@@ -20,7 +23,9 @@ REST_LAST_S = 1_800.0
 class Sources:
     """Without a mirror it is the broker alone."""
 
-    def __init__(self, broker: MqttSource, mirror: Mirror | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, broker: MqttSource, mirror: "Mirror | None", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.problem = ""  # what is wrong with the mirror; "" when nothing is
         self._broker = broker
         self._mirror = mirror
@@ -54,12 +59,12 @@ class Sources:
         got = self._broker.poll()
         missed: list[Wanted] = []
         for each in self._mirror.poll() if self._mirror is not None else ():
-            if isinstance(each, Missed):
-                missed.append(each.wanted)
-                self._rest(each.reason)
-            else:
+            if isinstance(each, Got):
                 got.append(each)
                 self._judge(each)
+            else:
+                missed.append(each.wanted)
+                self._rest(each.reason)
         if missed:
             self._broker.ask(missed)
         return got

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent.runtime import lean
+from agent import lean
 
 if TYPE_CHECKING:
     import argparse

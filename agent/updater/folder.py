@@ -8,8 +8,8 @@ child, FolderSource the steps that fetch.
 import json
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent import fsio
 from agent.source import Got, Wanted
@@ -22,6 +22,9 @@ from littoral.errors import (
     NoAnswerError,
     ReplayedMetadataError,
 )
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 NAME = "stick"
 PIECES_AT_ONCE = 16  # read in one turn of the agent's loop: at most 1 MB
@@ -88,6 +91,8 @@ def explained(error: LittoralError, folder: Path, now: int) -> LittoralError:
     `now` is what expiry was judged by, seconds since 1970.
     """
     if isinstance(error, ExpiredMetadataError):
+        from datetime import UTC, datetime
+
         until = good_until(folder)
         if until is not None and until < datetime.fromtimestamp(now, UTC):
             return ExpiredMetadataError(f"the folder was good until {until:%Y-%m-%d}: export a new one")
@@ -99,8 +104,10 @@ def explained(error: LittoralError, folder: Path, now: int) -> LittoralError:
     return error
 
 
-def good_until(folder: Path) -> datetime | None:
+def good_until(folder: Path) -> "datetime | None":
     """When the fleet server's signatures in the folder expire; None where that cannot be read."""
+    from datetime import datetime  # not for the agent, which stays
+
     try:
         timestamp = json.loads(fsio.read(folder / "meta" / "timestamp.json"))
         return datetime.fromisoformat(timestamp["signed"]["expires"])

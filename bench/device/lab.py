@@ -17,6 +17,20 @@ from bench.device.machine import Machine
 from bench.device.network import Network
 
 
+def lacking() -> str:
+    """Why there can be no lab here; empty where there can."""
+    if missing := tree.lacking():
+        return missing
+    try:
+        with namespace.opened() as space:
+            Network(space)
+            space.make_groups("probe")
+            space.run("losetup", "--find")
+    except (OSError, RuntimeError) as error:
+        return f"needs namespaces, control groups and loop devices: {error}"
+    return ""
+
+
 class Lab:
     def __init__(self, folder: Path, space: namespace.Namespace) -> None:
         self.network = Network(space)
@@ -41,9 +55,9 @@ class Lab:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Lab]:
-    """A lab whose machines have their disks in `folder`. Nothing runs or is mounted afterwards; the disks stay.
+    """A lab whose machines have their disks in `folder`. Nothing runs or is mounted afterwards, and the disks are gone.
 
-    Raises RuntimeError where there can be none; `tree.lacking` says why beforehand.
+    Raises RuntimeError where there can be none; `lacking` says why beforehand.
     """
     with ExitStack() as stack:
         room = Lab(folder, stack.enter_context(namespace.opened()))
@@ -52,4 +66,4 @@ def opened(folder: Path) -> Iterator[Lab]:
         finally:
             stack.close()
             for machine in room.machines.values():
-                machine.close()
+                machine.discard()

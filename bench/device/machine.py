@@ -89,7 +89,16 @@ class Machine:
         `read_only`: the root is mounted read-only, and only /var is writable. Raises MachineError.
         """
         self._mount()
-        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--console=pipe"]
+        # /tmp as the system itself has it: on the disk in Debian 12
+        command = [
+            "env",
+            "SYSTEMD_NSPAWN_TMPFS_TMP=0",
+            "systemd-nspawn",
+            "--quiet",
+            "--register=no",
+            "--keep-unit",
+            "--console=pipe",
+        ]
         command += [f"--directory={self._root}", f"--machine={self.name}", "--resolv-conf=off"]
         command += ["--capability=CAP_NET_ADMIN", "--link-journal=no", "--kill-signal=SIGRTMIN+3"]
         command += [f"--network-namespace-path=/run/netns/{self.name}"]
@@ -128,10 +137,11 @@ class Machine:
         self.poweroff()
         return self.boot()
 
-    def close(self) -> None:
-        """Waits for its end, after the namespace's."""
+    def discard(self) -> None:
+        """Its disk is gone, and it cannot be booted again. Only while it is off, or its namespace has ended."""
         if self._nspawn is not None:
             self._nspawn.wait(PATIENCE_S)
+        self.image.unlink(missing_ok=True)
 
     @property
     def is_on(self) -> bool:

@@ -61,6 +61,7 @@ class Namespace:
             parent = hierarchy / self._groups
             for group in (parent, parent / name):
                 group.mkdir(exist_ok=True)
+                _hand_down_controllers(group.parent)
                 if (group / "cpuset.mems").exists() and (group / "cgroup.clone_children").exists():
                     # A new group of version 1 has no processors, and takes no process before it has some.
                     for setting in ("cpuset.cpus", "cpuset.mems"):
@@ -119,6 +120,13 @@ def _hierarchies() -> list[Path]:
         if mounted.is_dir():
             found.append(mounted)
     return found
+
+
+def _hand_down_controllers(group: Path) -> None:
+    """Version 2: groups below this one have every controller that it has."""
+    control = group / "cgroup.subtree_control"
+    if control.exists() and (controllers := (group / "cgroup.controllers").read_text().split()):
+        control.write_text(" ".join(f"+{name}" for name in controllers))
 
 
 def _remove_groups(name: str) -> None:

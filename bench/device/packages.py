@@ -15,18 +15,19 @@ CACHE = ROOT / ".cache/debs"
 DEVICE = ("python3-littoral", "littoral-agent")
 SERVER = ("python3-littoral", "littoral-fleet")
 
-_DIGEST = "import pathlib, sys; from debs import sources; print(sources.digest(pathlib.Path(sys.argv[1])))"
+_DIGEST = "import pathlib, sys; from debs import sources; print(sources.digest(pathlib.Path(sys.argv[1]))[:16])"
 
 
 def ensure() -> dict[str, Path]:
     """Packages by name; built where the source has changed (one minute). Raises subprocess.CalledProcessError."""
-    shown = subprocess.run(
-        [sys.executable, "-c", _DIGEST, str(ROOT)], cwd=DEB, check=True, capture_output=True, text=True
-    )
-    folder = CACHE / shown.stdout.strip()[:16]
-    if not folder.is_dir():
-        _build(folder)
-    return {path.name.partition("_")[0]: path for path in folder.glob("*.deb")}
+    digest = _said(sys.executable, "-c", _DIGEST, str(ROOT), cwd=DEB)
+    ours = _said("dpkg", "--print-architecture")
+    folder = ROOT / f".cache/deb/built/{digest}-own"  # where tests/packaging builds those of all architectures
+    if not (folder / "complete").exists():
+        folder = CACHE / digest
+        if not folder.is_dir():
+            _build(folder, ours)
+    return {path.name.partition("_")[0]: path for end in (ours, "all") for path in folder.glob(f"*_{end}.deb")}
 
 
 def other_version(package: Path, version: str, folder: Path) -> Path:
@@ -46,22 +47,18 @@ def other_version(package: Path, version: str, folder: Path) -> Path:
     return made
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path, architecture: str) -> None:
     """Another process may be at it as well: each works in a folder of its own, and the last one's packages stay."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="building-") as scratch:
-        out = Path(scratch) / "out"
-        shown = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True)
-        command: list[str | Path] = [
-            sys.executable,
-            DEB / "build.py",
-            "--arch",
-            shown.stdout.strip(),
-            "--out",
-            out,
-            "--work",
-            Path(scratch) / "work",
-        ]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        shutil.rmtree(folder, ignore_errors=True)
+        out, work = Path(scratch, "out"), Path(scratch, "work")
+        command: list[str | Path] = [sys.executable, DEB / "build.py", "--arch", architecture]
+        subprocess.run([*command, "--out", out, "--work", work], check=True, stdout=subprocess.DEVNULL)
+        for old in CACHE.iterdir():
+            if not old.name.startswith("building-"):
+                shutil.rmtree(old)
         out.rename(folder)
+
+
+def _said(*command: str, cwd: Path = ROOT) -> str:
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()

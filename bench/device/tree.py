@@ -15,7 +15,8 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "trees"
 
-SYSTEM = ("systemd", "systemd-sysv", "dbus")
+# libfaketime is for what a device without a clock does.
+SYSTEM = ("systemd", "systemd-sysv", "dbus", "libfaketime")
 DEVICE = (*SYSTEM, "python3", "python3-numpy", "python3-cryptography", "python3-pil")
 """What the packages of a device depend on."""
 SERVER = (*DEVICE, "mosquitto", "python3-certifi", "tzdata")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
@@ -19,23 +18,16 @@ CATALOGUE = Path(__file__).resolve().parents[2] / "systemd" / "littoral-agent.ca
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> Iterator[socket.socket]:
+def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "journal"))
         listening.settimeout(10)
+        monkeypatch.setattr(journal, "_address", listening.getsockname())
         yield listening
 
 
-@pytest.fixture
-def log(heard: socket.socket) -> logging.Logger:
-    """A log of its own that goes to `heard`."""
-    made = logging.Logger("littoral.agent")
-    made.addHandler(journal.JournalHandler(heard.getsockname()))
-    return made
-
-
-def test_a_milestone_is_an_entry_with_an_id_and_what_it_is_about(heard: socket.socket, log: logging.Logger) -> None:
-    journal.milestone(log, "rolled-back", "door", 4, "12 of 40 answers failed")
+def test_a_milestone_is_an_entry_with_an_id_and_what_it_is_about(heard: socket.socket) -> None:
+    journal.milestone("rolled-back", "door", 4, "12 of 40 answers failed")
     assert heard.recv(65_536).decode().splitlines() == [
         "MESSAGE=rolled-back door 4: 12 of 40 answers failed",
         "PRIORITY=4",
@@ -48,16 +40,20 @@ def test_a_milestone_is_an_entry_with_an_id_and_what_it_is_about(heard: socket.s
     ]
 
 
-def test_what_has_several_lines_forges_no_field(heard: socket.socket, log: logging.Logger) -> None:
-    log.info("one\nPRIORITY=0")
+def test_what_has_several_lines_forges_no_field(heard: socket.socket) -> None:
+    journal.say("one\nPRIORITY=0")
     data = heard.recv(65_536)
     assert data.startswith(b"MESSAGE\n" + (14).to_bytes(8, "little") + b"one\nPRIORITY=0\n")
 
 
-def test_a_journal_that_is_not_there_holds_nobody_up(tmp_path: Path) -> None:
-    log = logging.Logger("littoral.agent")
-    log.addHandler(journal.JournalHandler(str(tmp_path / "nobody")))
-    log.warning("is anybody there")
+def test_a_journal_that_is_not_there_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_address", str(tmp_path / "nobody"))
+    journal.say("is anybody there", journal.WARNING)
+
+
+def test_without_a_journal_it_is_said_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    journal.milestone("committed", "door", 4, "it is good")
+    assert capfd.readouterr().err == "littoral.agent: committed door 4: it is good\n"
 
 
 def test_the_journal_is_used_where_stderr_goes_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

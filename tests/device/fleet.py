@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -129,9 +129,9 @@ class Device:
     def install(self, debs: dict[str, Path]) -> None:
         self.machine.install(*(debs[name] for name in packages.DEVICE))
 
-    def enrol(self, server: Server, settings: str = SETTINGS) -> None:
+    def enrol(self, server: Server, settings: str = SETTINGS, environment: Sequence[str] = ()) -> None:
         token = server.command("token", "create").strip()
-        enroll = ("littoral-agent", "enroll", "--server", server.url, "--token", token)
+        enroll = ("env", *environment, "littoral-agent", "enroll", "--server", server.url, "--token", token)
         self.machine.run(*enroll, "--name", self.machine.name, "--tag", "site=north")
         self.machine.run("tee", "-a", CONFIG, stdin=settings.encode())
         self.machine.run("systemctl", "restart", "littoral-agent")
@@ -150,7 +150,7 @@ class Device:
     def start_camera(self) -> None:
         """A camera app begins to ask, as a user of its own in the group `littoral`."""
         machine = self.machine
-        machine.run("useradd", "--system", "--groups", "littoral", "camera")
+        machine.run("systemd-sysusers", "--inline", "u camera - -", "m camera littoral")
         machine.write("/opt/camera.py", CAMERA.read_bytes())
         machine.write("/opt/pictures", b"".join(picture for _, picture in assets.frames(assets.ensure())))
         machine.write("/etc/systemd/system/camera.service", CAMERA_UNIT)
@@ -184,12 +184,10 @@ class Device:
         explained: dict[str, Any] = json.loads(self.machine.run("littoral-agent", "explain", MODEL, "--json"))
         return explained
 
-    def served(self) -> dict[str, Any]:
-        """What the runtime says of the model."""
+    def serving(self) -> int:
+        """The release of the model that the runtime serves; 0 where it serves none."""
         models = json.loads(self.machine.run("littoral", "models", "--json"))
-        (entry,) = (entry for entry in models if entry["model"] == MODEL)
-        found: dict[str, Any] = entry
-        return found
+        return next((int(entry["release"]) for entry in models if entry["model"] == MODEL), 0)
 
     def _answers(self) -> int:
         done = self.machine.attempt("cat", "/run/camera/status")

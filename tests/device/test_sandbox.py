@@ -119,7 +119,8 @@ def test_the_runtime_writes_nothing_that_lasts(runtime: dict[str, Any]) -> None:
 
 
 def test_the_agent_writes_only_into_its_own_folder_and_temporary_ones(agent: dict[str, Any]) -> None:
-    assert {"/var/tmp", "/var/lib/littoral"} >= {"/".join(folder.split("/")[:4]) for folder in agent["writable"]}
+    folders = {"/".join(folder.split("/")[:4]) for folder in agent["writable"]}
+    assert folders <= {"/tmp", "/var/tmp", "/var/lib/littoral"}
 
 
 def test_neither_daemon_sees_processes_of_others_or_disks(runtime: dict[str, Any], agent: dict[str, Any]) -> None:
@@ -156,6 +157,6 @@ def test_the_exposure_of_the_units_is_what_was_promised(probed: Device) -> None:
     machine.run("systemctl", "daemon-reload")
     assert exposure(probed, "littoral-runtime.service") <= 1.2
     machine.run("systemctl", "restart", "littoral-runtime")
-    assert probed.served()["release"] == 1
+    assert probed.serving() == 1
     machine.run("rm", drop_in)
     machine.run("systemctl", "daemon-reload")

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agent import control, fsio, slots
+from agent import control, fsio, lean, slots
 from agent.config import Config
-from agent.runtime import engine, lean, ring
+from agent.runtime import engine, ring
 from agent.runtime.engines import degraded, delegates, engine_text
 from agent.runtime.handover import Carried
 from agent.runtime.host import access, door, journal, listing, memory, surroundings
@@ -110,6 +110,7 @@ class Host:
         self._loop.every(MEASURE_S, self._measure)
         self._pressure.watch(self._loop, self._room.relieve)
         self._loop.call_in(SETTLED_S, lean.forget_code)
+        self._loop.every(lean.FORGET_S, lean.forget_code)
         serves = f"{engine_text(self._engine)} serves {self._config.query_socket}"
         journal.say(serves)
         self._notifier.ready(serves)

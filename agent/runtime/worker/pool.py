@@ -11,11 +11,12 @@ import select
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from agent.runtime.engine import Interpreter
 from agent.runtime.worker.pace import rest_ns
 from agent.runtime.worker.runs import Inference
+from littoral.errors import LittoralError
 
 SWITCH_S = 0.0005  # between Python threads: one that prepares a picture must not hold up the loop for 5 ms
 AHEAD = 1  # runs posted beyond the interpreters, so that none is idle until the loop has looked
@@ -25,11 +26,16 @@ class Pool:
     """`descriptor` becomes readable when a run is done. `runs`: posted and not taken back, the oldest first. The
     threads live as long as the process, or until `close`. rest_percent: of each run's time, that its thread rests after
     it; hurry() ends all rests.
+
+    further: how many interpreters may be made beside the first, each by a thread of its own as soon as there are more
+    runs than threads. So a model that one client asks takes the memory of one.
     """
 
-    def __init__(self, interpreters: Sequence[Interpreter]) -> None:
+    def __init__(
+        self, interpreter: Interpreter, further: int = 0, make: Callable[[], Interpreter] | None = None
+    ) -> None:
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self.interpreters = len(interpreters)
+        self.interpreters = 1 + further
         self.runs: list[Inference] = []
         self.rest_percent = 0
         self._hurry = os.eventfd(0, os.EFD_CLOEXEC)
@@ -37,8 +43,9 @@ class Pool:
         self._posts = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_CLOEXEC)
         self._done: deque[Inference] = deque()
         sys.setswitchinterval(SWITCH_S)
-        for interpreter in interpreters:
-            _thread.start_new_thread(self._work, (interpreter,))
+        self._threads = 1
+        self._make = make
+        _thread.start_new_thread(self._work, (interpreter,))
 
     @property
     def full(self) -> bool:
@@ -46,6 +53,9 @@ class Pool:
 
     def post(self, run: Inference) -> None:
         self.runs.append(run)
+        if len(self.runs) > self._threads < self.interpreters:
+            self._threads += 1
+            _thread.start_new_thread(self._begin, ())
         self._post(run)
 
     def done(self) -> list[Inference]:
@@ -77,6 +87,15 @@ class Pool:
     def _next(self) -> Inference | None:
         os.eventfd_read(self._posts)
         return self._posted.popleft()
+
+    def _begin(self) -> None:
+        assert self._make is not None
+        try:
+            interpreter = self._make()
+        except (LittoralError, MemoryError):
+            self.interpreters -= 1  # there is no room now: the others do its part
+            return
+        self._work(interpreter)
 
     def _work(self, interpreter: Interpreter) -> None:
         while (run := self._next()) is not None:

@@ -68,9 +68,9 @@ class Running:
 
     # --- what the loop does -----------------------------------------------------------------------------------
 
-    def open(self, interpreters: Sequence[Interpreter]) -> None:
-        """These run in threads from now on."""
-        self._pool = Pool(interpreters)
+    def open(self, interpreter: Interpreter, further: int = 0, make: Callable[[], Interpreter] | None = None) -> None:
+        """It runs in a thread from now on, and so many further ones when there is something for them to do."""
+        self._pool = Pool(interpreter, further, make)
         self._pool.rest_percent = self._rest_percent
         self._epoll.register(self._pool.descriptor, select.EPOLLIN)
 
@@ -196,7 +196,7 @@ class Running:
             self.dismiss()
             return
         if understudy.ready and self._lone is not None and self._pool is None:
-            self.open([self._lone])
+            self.open(self._lone)
         self._watch(understudy)
 
     def _take_reply(self, run: Inference, frame: query.Frame) -> None:

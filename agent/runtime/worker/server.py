@@ -9,12 +9,12 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent.runtime import lean
+from agent import lean
 from agent.runtime.engine import Interpreter, Model
 from agent.runtime.handover import Channel, Message, State
 from agent.runtime.worker.answers import Answers
@@ -36,30 +36,31 @@ if TYPE_CHECKING:
 TICK_S = 1  # between looks at what the host is to be told, and at buffers that can shrink
 SLICE_NS = 200_000  # of serving, before new bytes are looked for again: keeps slow and fast clients even
 EVENTS_AT_ONCE = 64
+FORGET_S = 10.0  # after what ran was forgotten; a canary asks once a minute, and what it woke is not kept that long
 
 
 class ModelServer:
     """Serves until told to drain, or until the host is gone.
 
-    interpreters: one is run by the loop itself, and by a thread while there is an understudy, if it may; several are
-    run by a thread each. signatures: by name. hung_s: a run in a thread that takes longer will not end.
+    side_by_side: a single interpreter is run by the loop itself, and by a thread while there is an understudy, if it
+    may; several are run by a thread each. signatures: by name. hung_s: a run that takes longer in a thread hangs.
     """
 
     def __init__(
         self,
         channel: Channel,
         model: Model,
-        interpreters: Sequence[Interpreter],
+        interpreter: Interpreter,
         signatures: Mapping[str, Signature],
         allowance: Allowance,
         backlog: Backlog,
         tally: Tally,
         sampler: Sampler | None,
         *,
+        side_by_side: int,
         hung_s: float,
         may_thread: bool,
     ) -> None:
-        interpreter = interpreters[0]
         self._channel = channel
         self._model = model
         self._interpreter = None if model.stateful else interpreter
@@ -70,7 +71,7 @@ class ModelServer:
         self._tally = tally
         self._sampler = sampler
         self._answers = Answers(tally, self._waiting, sampler)
-        self._alone = len(interpreters) == 1 and not model.stateful
+        self._alone = side_by_side == 1 and not model.stateful
         # while nothing else is running, and nobody is to rest
         self._quick = self._unpaced_quick = Quick(interpreter, self._answers, tally, sampler) if self._alone else None
         self._pace: Pace | None = None  # of runs in this loop; None: none, as mostly
@@ -81,14 +82,15 @@ class ModelServer:
         self._turns: deque[Connection] = deque()
         self._drains = False
         self._told_counts: dict[str, int | list[int]] = {}
-        self._rested = False  # nothing was asked for a whole tick
+        self._rested = False  # nothing was asked since what ran was forgotten
+        self._forget_at_s = 0.0
         self._ticker = Ticker(TICK_S)
         self._ticker.wind()
         self._hung_s = hung_s
         self._may_thread = may_thread
         self._running: Running | None = None
-        if len(interpreters) > 1:
-            self._run_beside().open(interpreters)
+        if side_by_side > 1:
+            self._run_beside().open(interpreter, side_by_side - 1, model.interpreter)
 
     def serve(self) -> None:
         self._epoll.register(self._channel, select.EPOLLIN)
@@ -361,10 +363,20 @@ class ModelServer:
         if self._running is not None:
             self._running.look_for_hang()
         if told or not all(resting) or (self._running is not None and self._running.busy):
+            self._rested = False
             self._ticker.wind()
         elif not self._rested:
-            self._rested = True
-            lean.forget_code()  # it takes some milliseconds: while nobody asks
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nobody asks: what ran is forgotten, which takes some milliseconds, and so only now and then."""
+        now_s = time.monotonic()
+        self._rested = now_s >= self._forget_at_s
+        if self._rested:
+            self._forget_at_s = now_s + FORGET_S
+            lean.forget_code()
+        else:
+            self._ticker.wind()
 
     def _hand_back(self) -> None:
         self._epoll.unregister(self._channel)

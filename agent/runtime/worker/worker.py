@@ -63,7 +63,7 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
         signatures = bind(model, settings)
         # A model that keeps a state has an interpreter for each connection, and these are run by the loop.
         side_by_side = 1 if model.stateful else max(1, tuning.interpreters)
-        interpreters = [model.interpreter() for _ in range(side_by_side)]
+        interpreter = model.interpreter()
     except (errors.LittoralError, MemoryError) as error:
         code = error.code if isinstance(error, errors.LittoralError) else errors.NoRoomError.code
         channel.send_patiently("failed", {"code": code, "reason": str(error)})
@@ -81,12 +81,13 @@ def run(channel: Channel, engine: Engine, settings: Settings) -> None:
     ModelServer(
         channel,
         model,
-        interpreters,
+        interpreter,
         signatures,
         allowance,
         backlog,
         tally,
         sampler,
+        side_by_side=side_by_side,
         hung_s=settings.hung_s,
         may_thread=may_thread,
     ).serve()

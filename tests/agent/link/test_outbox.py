@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.link import outbox as module
 from agent.link.events import Delivered, Disconnected, Refused
-from agent.link.outbox import WINDOW, Outbox
+from agent.link.outbox import HOLD_S, WINDOW, Outbox
 from littoral.wire.messages import MAX_MESSAGE_BYTES
 from tests.agent.link.loopback import TOPICS, Device, Fleet, Mosquitto, wait_for
 
@@ -59,6 +60,12 @@ def fill(box: Outbox, count: int, kind: str = "event", begin: int = 0) -> list[b
     for body in bodies:
         box.add(kind, body.decode(), body)
     return bodies
+
+
+def rows(path: Path) -> list[bytes]:
+    """What is on the disk."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return [payload for (payload,) in database.execute("SELECT payload FROM outbox ORDER BY seq")]
 
 
 def confirm_all(box: Outbox, wire: Wire) -> list[bytes]:
@@ -154,6 +161,50 @@ def test_reports_survive_a_restart(box: Outbox, wire: Wire, path: Path) -> None:
     assert len(again) == 4
     assert confirm_all(again, Wire()) == bodies[1:]
     again.close()
+
+
+def test_what_is_held_and_confirmed_is_never_written(box: Outbox, wire: Wire, path: Path) -> None:
+    box.hold("metrics", "m-1", b"held", 0.0)
+    box.pump(wire, 1.0)
+    assert (len(box), rows(path)) == (1, [])
+    box.heard(Delivered(1))
+    assert (len(box), rows(path)) == (0, [])
+
+
+def test_what_is_held_for_long_is_written_and_sent_from_there(box: Outbox, wire: Wire, path: Path) -> None:
+    wire.connected = False
+    box.hold("metrics", "m-1", b"old", 0.0)
+    box.hold("metrics", "m-2", b"new", HOLD_S - 1)
+    box.pump(wire, HOLD_S - 0.5)
+    assert rows(path) == []
+    box.pump(wire, HOLD_S)
+    assert (len(box), rows(path)) == (2, [b"old", b"new"])
+    wire.connected = True
+    assert confirm_all(box, wire) == [b"old", b"new"]
+    assert (len(box), rows(path)) == (0, [])
+
+
+def test_what_is_held_goes_again_over_the_next_connection_and_is_kept_at_the_end(
+    box: Outbox, wire: Wire, path: Path
+) -> None:
+    box.hold("metrics", "m-1", b"held", 0.0)
+    box.pump(wire, 1.0)
+    box.heard(Disconnected("lost"))
+    box.pump(wire, 2.0)
+    assert [payload for _, payload in wire.sent] == [b"held", b"held"]
+    box.close()
+    assert rows(path) == [b"held"]
+
+
+def test_what_is_held_waits_for_its_place_in_the_window(box: Outbox, wire: Wire) -> None:
+    for number in range(WINDOW + 3):
+        box.hold("metrics", f"m-{number}", b"%d" % number, 0.0)
+    box.pump(wire, 1.0)
+    assert len(wire.sent) == WINDOW
+    for mid, _ in list(wire.sent):
+        box.heard(Delivered(mid))
+    assert len(confirm_all(box, wire)) == 3
+    assert len(box) == 0
 
 
 def test_the_oldest_of_its_kind_makes_room_and_is_counted(box: Outbox, wire: Wire) -> None:
