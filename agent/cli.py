@@ -11,6 +11,7 @@ from agent import lean
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 UNITS = (
@@ -167,25 +168,30 @@ def _enroll(args: "argparse.Namespace") -> int:
             raise ConfigError(f"--tag {tag} is not of the form key=value")
         tags[key] = value
     device = enroll(args.server, args.token, args.state, args.name, tags)
-    started = args.state == configs.STATE and _start_units()
+    started = _start_units() if args.state == configs.STATE else None
     if args.json:
         print(json.dumps({"device": device, "config": str(args.state / "agent.toml")}))
+    elif started is None:
+        print(f"enrolled as {device}; run both daemons with --config {args.state / 'agent.toml'}")
     elif started:
         print(f"enrolled as {device}; littoral-agent and littoral-runtime are started")
     else:
-        print(f"enrolled as {device}; run both daemons with --config {args.state / 'agent.toml'}")
-    return 0
+        print(
+            f"enrolled as {device}, but its daemons do not start: see journalctl -u littoral-agent -u littoral-runtime"
+        )
+    return 1 if started is False else 0
 
 
-def _start_units() -> bool:
-    """Whether the service manager was told to: nothing else tells units that wait for agent.toml that it is there."""
+def _start_units() -> bool | None:
+    """Whether they run now: nothing else tells units that wait for agent.toml that it is there. None where no service
+    manager could be told to start them."""
     import os
     import subprocess
     from pathlib import Path
 
     if not Path("/run/systemd/system").is_dir() or os.geteuid() != 0:
-        return False
-    return subprocess.run(["systemctl", "start", "--no-block", *UNITS]).returncode == 0
+        return None
+    return subprocess.run(["systemctl", "start", *UNITS]).returncode == 0
 
 
 def _run(path: "str | Path", alone: bool) -> int:
@@ -204,10 +210,21 @@ def _run(path: "str | Path", alone: bool) -> int:
 def _status(args: "argparse.Namespace") -> int:
     from agent import inspection
 
-    return inspection.show(args)
+    with _acting(args.config.parent):
+        return inspection.show(args)
 
 
 def _explain(args: "argparse.Namespace") -> int:
     from agent import inspection
 
-    return inspection.explain(args)
+    with _acting(args.config.parent):
+        return inspection.explain(args)
+
+
+def _acting(state: "Path") -> "AbstractContextManager[None]":
+    """Root looks with the rights of the folder's owner, who may have put anything into it."""
+    from contextlib import nullcontext
+
+    from littoral.owner import as_owner
+
+    return as_owner(state) if state.is_dir() else nullcontext()

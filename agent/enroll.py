@@ -41,8 +41,17 @@ def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[st
     for tag, value in tags.items():
         check_name(tag, "tag")
         check_name(value, "tag value")
-    if (state / "agent.toml").exists():
-        raise errors.ConflictError(f"{state} is enrolled already", remedy="Choose another --state.")
+    try:
+        if (state / "agent.toml").exists():
+            remedy = "To enrol it anew: docs/install.md." if state == config.STATE else "Choose another --state."
+            raise errors.ConflictError(f"{state} is enrolled already", remedy=remedy)
+        if state == config.STATE and state.is_dir() and state.stat().st_uid == 0:
+            raise errors.ConfigError(
+                f"{state} belongs to root, and the daemons could not use it",
+                remedy=f"chown littoral-agent:littoral-agent {state}, or install the package littoral-agent.",
+            )
+    except OSError as error:
+        raise _unwritable(state, error) from error
     root_digest = _root_digest(token)
     query.check_socket_path(str((state / "query.sock").absolute()))
     with as_owner(state) if state.is_dir() else contextlib.nullcontext():

@@ -11,12 +11,13 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def as_owner(folder: Path) -> Iterator[None]:
-    """Acts as the owner of `folder` where root calls: what is written is his, and no link that he put there leads
-    to what only root may write. Raises OSError."""
+    """Acts as the owner of `folder`, with all groups of that user, where root calls: what is written is his, and no
+    link that he put there leads to what only root may read or write. Raises OSError."""
     if os.getuid() != 0:
         yield
         return
-    owner = folder.stat()
+    owner, groups = folder.stat(), os.getgroups()
+    os.setgroups(_groups_of(owner.st_uid, owner.st_gid))
     os.setegid(owner.st_gid)
     os.seteuid(owner.st_uid)
     try:
@@ -24,6 +25,16 @@ def as_owner(folder: Path) -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(os.getgid())
+        os.setgroups(groups)
+
+
+def _groups_of(uid: int, gid: int) -> list[int]:
+    import pwd
+
+    try:
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return [gid]
 
 
 @contextlib.contextmanager

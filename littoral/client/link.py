@@ -53,7 +53,9 @@ class Link:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise errors.UnreachableError(f"{path}: {error.strerror or error}") from error
+            group = "Join the group of the socket (on an installed device `sudo usermod -a -G littoral USER`), and log in again."
+            remedy = group if isinstance(error, PermissionError) else ""
+            raise errors.UnreachableError(f"{path}: {error.strerror or error}", remedy=remedy) from error
         self._socket.setblocking(False)
         self._readable, self._both = select.poll(), select.poll()
         self._readable.register(self._socket, select.POLLIN)

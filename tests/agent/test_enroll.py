@@ -184,11 +184,15 @@ def test_what_root_enrols_belongs_to_the_owner_of_the_folder_and_its_group_reads
 
 
 def test_a_device_whose_daemons_are_services_has_its_sockets_where_their_units_say(
-    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    door: Door, open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "STATE", tmp_path)
-    enroll(door.url, TOKEN, tmp_path, None, {})
-    found = config.read(tmp_path / "agent.toml")
+    monkeypatch.setattr(config, "STATE", open_folder)
+    if os.getuid() == 0:
+        with pytest.raises(errors.ConfigError, match="belongs to root"):
+            enroll(door.url, TOKEN, open_folder, None, {})
+        os.chown(open_folder, 12_345, 12_346)
+    enroll(door.url, TOKEN, open_folder, None, {})
+    found = config.read(open_folder / "agent.toml")
     assert (found.query_socket, found.control_socket) == (
         Path("/run/littoral/query.sock"),
         Path("/run/littoral/control.sock"),
@@ -196,3 +200,14 @@ def test_a_device_whose_daemons_are_services_has_its_sockets_where_their_units_s
     units = "".join(path.read_text() for path in (REPOSITORY / "systemd").glob("*.socket"))
     assert f"ListenStream={found.query_socket}\n" in units
     assert f"ListenStream={found.control_socket}\n" in units
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can act as somebody else")
+def test_a_folder_that_this_user_may_not_look_into_is_a_named_error(open_folder: Path) -> None:
+    (open_folder / "state").mkdir(0o700)
+    os.seteuid(12_345)
+    try:
+        with pytest.raises(errors.ConfigError, match="Run it as root"):
+            enroll("http://127.0.0.1:1", TOKEN, open_folder / "state", None, {})
+    finally:
+        os.seteuid(0)

@@ -17,11 +17,12 @@ def test_root_acts_as_the_owner_and_opens_as_itself(tmp_path: Path) -> None:
     theirs.mkdir()
     os.chown(theirs, SOMEBODY, SOMEBODY)
     (tmp_path / "mine").mkdir(0o700)
+    groups = os.getgroups()
     with as_owner(theirs):
-        assert (os.geteuid(), os.getegid()) == (SOMEBODY, SOMEBODY)
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (SOMEBODY, SOMEBODY, [SOMEBODY])
         with pytest.raises(PermissionError):
             (tmp_path / "mine" / "x").touch()
         with as_caller():
             (tmp_path / "mine" / "x").touch()
         assert os.geteuid() == SOMEBODY
-    assert (os.geteuid(), os.getegid()) == (0, 0)
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, groups)

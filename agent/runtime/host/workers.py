@@ -194,10 +194,12 @@ class Worker:
 
     @property
     def memory_bytes(self) -> int:
-        """As last measured; while it loads, as expected."""
+        """As last measured; while it loads, as expected. Where it may run several interpreters at least that: the trial
+        saw them all, and the worker makes the others when it is asked more."""
         if not self.welcome:
             return self._expected_bytes
-        return self._measured_bytes or self.measure()
+        measured_bytes = self._measured_bytes or self.measure()
+        return max(measured_bytes, self._expected_bytes) if self.target.slot.interpreters > 1 else measured_bytes
 
     def measure(self) -> int:
         """Bytes of memory it takes now. It walks the worker's page tables, which takes a millisecond or more."""
