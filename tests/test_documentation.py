@@ -131,8 +131,9 @@ def code_of(path: Path) -> list[str]:
 
 
 def test_documents_name_no_option_that_does_not_exist() -> None:
-    known = {"--help", "--long", "--once", "--tflite", "--upgrade"}
+    known = {"--arch", "--help", "--long", "--once", "--tflite", "--upgrade"}
     known |= {"--allow-downgrades", "--cflags", "--configure", "--libs", "--now", "--system-site-packages"}  # of others
+    known |= {"--no-also", "--no-stop-on-upgrade"}  # of debhelper
     for bench in (bench_parser(), study_parser()):
         known |= {option for action in bench._actions for option in action.option_strings}
     for program in command_reference.PROGRAMS:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,11 @@ def lacking(*programs: str) -> str:
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     missing = [name for name in (*PROGRAMS, *programs) if shutil.which(name, path=path) is None]
     return f"needs {' and '.join(missing)}: `./dev deb` installs what it needs" if missing else ""
+
+
+def foreign_machine() -> str:
+    """Why the packages of amd64 do not run here; empty where they do."""
+    return "" if platform.machine() == "x86_64" else "the trees of these tests are of amd64"
 
 
 @cache

@@ -37,8 +37,8 @@ FEATURES = {
     "armhf": "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm crc32",
 }
 VARIABLES = {"armhf": {"QEMU_GUEST_BASE": hex(1 << 32)}}
-"""/proc/self/smaps shows this machine's addresses, by which the runtime gives memory back. So far apart, their lower half
-is the guest's; qemu's own choice is one page apart, and the wrong pages would go."""
+"""/proc/self/smaps shows this machine's addresses, by which the runtime gives memory back. So far apart, their lower
+half is the guest's; by its own choice qemu puts them one page apart, and the wrong pages would go."""
 
 ALTERNATIVES = ("blas/libblas.so.3", "lapack/liblapack.so.3")
 

@@ -12,7 +12,7 @@ from tests.packaging.system import System
 
 SUITES = {"bookworm": "311", "trixie": "313"}
 
-lacking = system.lacking() or built.lacking("mmdebstrap")
+lacking = system.lacking() or built.lacking("mmdebstrap") or built.foreign_machine()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.root,
