@@ -53,8 +53,8 @@ class Link:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            group = "Join the group of the socket (on an installed device `sudo usermod -a -G littoral USER`), and log in again."
-            remedy = group if isinstance(error, PermissionError) else ""
+            group = "Join the socket's group (where installed: `sudo usermod -a -G littoral USER`), and log in again."
+            remedy = group if isinstance(error, PermissionError) else None
             raise errors.UnreachableError(f"{path}: {error.strerror or error}", remedy=remedy) from error
         self._socket.setblocking(False)
         self._readable, self._both = select.poll(), select.poll()

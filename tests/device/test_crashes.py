@@ -60,6 +60,19 @@ def test_after_a_loop_of_crashes_the_baseline_is_served_and_nothing_is_left_fail
     assert {span[0] for span in on_trial.camera()["spans"]} == {1, 2}
 
 
+def test_what_somebody_disabled_while_it_rests_stays_down(on_trial: Device) -> None:
+    machine, unit = on_trial.machine, "littoral-agent.service"
+    kill_until_it_is_given_up(on_trial, unit)
+    machine.run("systemctl", "disable", unit)
+    wait(
+        "the retry",
+        lambda: machine.shown("littoral-retry@littoral-agent.service", "ConditionTimestampMonotonic") != "0",
+    )
+    wait("its end", lambda: machine.shown("littoral-retry@littoral-agent.service", "ActiveState") == "inactive")
+    assert machine.shown(unit, "ActiveState") == "failed"
+    on_trial.answered_by(1)
+
+
 @pytest.mark.parametrize("unit", ["littoral-agent.service", "littoral-runtime.service"])
 def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(device: Device, unit: str) -> None:
     machine = device.machine

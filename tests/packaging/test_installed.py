@@ -109,13 +109,14 @@ def test_the_server_makes_a_fleet_and_publishes_two_releases(installed: System) 
     assert "mosquitto" in (folder / "server.log").read_text()
 
 
-def test_purge_leaves_nothing_but_users(installed: System) -> None:
+def test_purge_leaves_nothing_but_users_and_a_fleets_keys(installed: System) -> None:
     """The last test of the module: afterwards nothing is installed."""
     (installed.layer / "var/lib/littoral/identity").mkdir(exist_ok=True)
     installed.run("apt-get", "purge", "-q", "-y", "littoral-agent", "littoral-fleet", "python3-littoral")
     left = installed.run("find", "/usr", "/etc", "/var/lib", "-name", "*littoral*", "-not", "-path", "*/dpkg/*").split()
     client = ("/usr/include", "/usr/share/doc/littoral-client-dev", f"/usr/lib/{'x86_64-linux-gnu'}")
-    assert [path for path in left if not path.startswith(client)] == []
+    assert [path for path in left if not path.startswith(client)] == ["/var/lib/littoral-fleet"]
+    assert installed.run("ls", "/var/lib/littoral-fleet/ca")
     assert "littoral-agent" in installed.run("getent", "passwd", "littoral-agent")
 
 
