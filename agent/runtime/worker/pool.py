@@ -19,6 +19,8 @@ from agent.runtime.worker.runs import Inference
 from littoral.errors import LittoralError
 
 SWITCH_S = 0.0005  # between Python threads: one that prepares a picture must not hold up the loop for 5 ms
+LASTING_S = 0.02  # a run that waits no longer than this, or than LASTING_RUNS, met another one by chance
+LASTING_RUNS = 4
 AHEAD = 1  # runs posted beyond the interpreters, so that none is idle until the loop has looked
 
 
@@ -27,8 +29,8 @@ class Pool:
     threads live as long as the process, or until `close`. rest_percent: of each run's time, that its thread rests after
     it; hurry() ends all rests.
 
-    further: how many interpreters may be made beside the first, each by a thread of its own as soon as there are more
-    runs than threads. So a model that one client asks takes the memory of one.
+    further: how many interpreters may be made beside the first, each by a thread of its own, as soon as a run has to
+    wait for some time. So a model that one client asks takes the memory of one, even where a canary meets it at times.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Pool:
         self._done: deque[Inference] = deque()
         sys.setswitchinterval(SWITCH_S)
         self._threads = 1
+        self._run_s = 0.0  # of the last run
         self._make = make
         _thread.start_new_thread(self._work, (interpreter,))
 
@@ -90,6 +93,10 @@ class Pool:
 
     def _begin(self) -> None:
         assert self._make is not None
+        time.sleep(max(LASTING_S, LASTING_RUNS * self._run_s))
+        if not select.select([self._posts], [], [], 0)[0]:
+            self._threads -= 1
+            return
         try:
             interpreter = self._make()
         except (LittoralError, MemoryError):
@@ -103,6 +110,7 @@ class Pool:
             if not run.answered:
                 run.run(interpreter)
             run_ns = time.monotonic_ns() - began_ns
+            self._run_s = run_ns / 1e9
             run.done = True
             self._done.append(run)
             os.eventfd_write(self.descriptor, 1)

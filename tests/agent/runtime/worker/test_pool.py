@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from typing import Any, cast
 
 from agent.runtime.engine import Interpreter
-from agent.runtime.worker.pool import Pool
+from agent.runtime.worker.pool import LASTING_S, Pool
 from agent.runtime.worker.runs import Inference
 from littoral.errors import NoRoomError
 
@@ -57,18 +58,27 @@ def test_one_run_after_the_other_makes_no_second_interpreter() -> None:
         assert run.by == "first"
 
 
-def test_two_runs_at_a_time_make_it_and_it_goes_on() -> None:
-    pool = Pool(interpreter("first"), 1, lambda: interpreter("second"))
+def test_two_that_meet_for_a_moment_make_none() -> None:
+    def make() -> Interpreter:
+        raise AssertionError("a canary that meets an app is no reason")
+
+    pool = Pool(interpreter("first"), 1, make)
     for _ in range(3):
-        both = Run(ends=False), Run(ends=False)
-        post(pool, *both)
-        for run in both:
-            run.may_end.set()
-        taken(pool, 2)
+        post(pool, Run(), Run())
+        assert {run.by for run in taken(pool, 2)} == {"first"}
+        time.sleep(2 * LASTING_S)  # whoever would make one has looked
+
+
+def test_a_run_that_has_to_wait_makes_it_and_it_goes_on() -> None:
+    pool = Pool(interpreter("first"), 1, lambda: interpreter("second"))
     slow, other = Run(ends=False), Run()
     post(pool, slow, other)
     assert taken(pool, 1) == [other]
-    assert {slow.by, other.by} == {"first", "second"}
+    assert (slow.by, other.by) == ("first", "second")
+    further = Run()
+    post(pool, further)
+    assert taken(pool, 1) == [further]
+    assert further.by == "second"
     slow.may_end.set()
     taken(pool, 1)
 
@@ -80,8 +90,9 @@ def test_one_that_cannot_be_made_leaves_the_first_to_do_all() -> None:
 
     tried = threading.Event()
     pool = Pool(interpreter("first"), 1, fail)
-    runs = Run(), Run(), Run()
+    runs = Run(ends=False), Run(), Run()
     post(pool, *runs)
     assert tried.wait(PATIENCE_S)
+    runs[0].may_end.set()
     assert len(taken(pool, 3)) == 3
     assert {run.by for run in runs} == {"first"}
