@@ -102,3 +102,12 @@ def test_a_worker_that_is_killed_is_replaced(device: Device) -> None:
     assert send(device, "KILL", worker)
     device.answered_by(1)
     assert everything_runs(device)
+
+
+def test_purged_while_a_unit_rests_nothing_is_left_failed_and_nothing_comes_back(on_trial: Device) -> None:
+    machine = on_trial.machine
+    machine.run("rm", SOON)
+    machine.run("systemctl", "daemon-reload")
+    kill_until_it_is_given_up(on_trial, "littoral-runtime.service")
+    machine.run("apt-get", "purge", "--yes", "littoral-agent")
+    assert machine.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "littoral*") == ""
