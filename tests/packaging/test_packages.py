@@ -79,7 +79,7 @@ def test_nothing_lies_outside_of_a_packages_folders(packages: Path) -> None:
         "littoral-fleet": r"/usr/lib/littoral-fleet/|/usr/bin/littoral-fleet$"
         r"|/lib/systemd/system/littoral-fleet\.service$|/usr/lib/(sysusers|tmpfiles)\.d/littoral-fleet\.conf$|/etc/default/littoral-fleet$",
     }
-    shared = r"/usr/share/(doc|man|python3/runtime\.d)/"
+    shared = r"/usr/share/(doc|man|python3/runtime\.d|lintian/overrides)/"
     for path in packages.glob("*.deb"):
         allowed = re.compile(f"{places[field(path, 'Package')]}|{shared}")
         assert [name for name in contents(path) if not allowed.match(name)] == []
