@@ -43,7 +43,8 @@ def enroll(server: str, token: str, state: Path, name: str | None, tags: dict[st
         check_name(value, "tag value")
     try:
         if (state / "agent.toml").exists():
-            remedy = "To enrol it anew: docs/install.md." if state == config.STATE else "Choose another --state."
+            anew = f"To enrol it anew, stop both daemons and empty {state} first."
+            remedy = anew if state == config.STATE else "Choose another --state."
             raise errors.ConflictError(f"{state} is enrolled already", remedy=remedy)
         if state == config.STATE and state.is_dir() and state.stat().st_uid == 0:
             raise errors.ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from bench.footprint.processes import rollup
 from bench.measures import Measure, Reading
 from bench.models import Model, arena_bytes
 from bench.runtime import Runtime
@@ -86,5 +87,4 @@ def ask(scene: Scene, runtime: Runtime, name: str, model: Model) -> None:
 
 def memory(pid: int) -> dict[str, int]:
     """Bytes by what they count as, of /proc/<pid>/smaps_rollup."""
-    _, *lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return {name.rstrip(":"): int(size) * 1024 for name, size, _ in (line.split() for line in lines)}
+    return rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.device import packages
 from bench.device.lab import Lab
 from bench.device.machine import Machine
 from bench.footprint import flash, site
@@ -23,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
 FOLDERS = ("/usr/lib/littoral", "/usr/lib/python3/dist-packages/littoral")
 ARCHITECTURES = ("amd64", "arm64", "armhf")
-PACKAGES = ("python3-littoral", "littoral-agent")
 SETTLED_S = 8.0  # from the connection: the start's pages were given back
 
 
@@ -112,11 +112,11 @@ def started(machine: Machine, model: Model, plan: Plan) -> dict[str, Reading]:
 
 def sizes(debs: dict[str, Path], dist: Path = DIST) -> dict[str, Reading]:
     """Of the packages that were built here; of other architectures where `./dev deb` left them."""
-    built = [debs[name] for name in PACKAGES]
+    built = [debs[name] for name in packages.DEVICE]
     readings = {f"deb-{architecture}": deb(built) for architecture in ARCHITECTURES if fits(built[-1], architecture)}
     for architecture in ARCHITECTURES:
-        found = [path for name in PACKAGES for path in dist.glob(f"{name}_*_*.deb") if fits(path, architecture)]
-        if len(found) == len(PACKAGES) and f"deb-{architecture}" not in readings:
+        found = [path for name in packages.DEVICE for path in dist.glob(f"{name}_*_*.deb") if fits(path, architecture)]
+        if len(found) == len(packages.DEVICE) and f"deb-{architecture}" not in readings:
             readings[f"deb-{architecture}"] = deb(found)
     return readings
 

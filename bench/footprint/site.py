@@ -67,8 +67,7 @@ class Site:
 
 def status(machine: Machine) -> dict[str, Any]:
     """What the agent says of itself."""
-    told: dict[str, Any] = json.loads(machine.run("littoral-agent", "status", "--json", "--config", CONFIG))
-    return dict(told["agent"] or {})
+    return dict(_told(machine)["agent"] or {})
 
 
 def probe(machine: Machine, command: str, model: str, times: int) -> Any:
@@ -88,6 +87,10 @@ def boot_s(machine: Machine, model: str) -> float:
 
 
 def _stage(machine: Machine, model: str) -> str:
-    told = json.loads(machine.run("littoral-agent", "status", "--json", "--config", CONFIG))
-    found: str = told["models"].get(model, {}).get("stage", "")
+    found: str = _told(machine)["models"].get(model, {}).get("stage", "")
     return found
+
+
+def _told(machine: Machine) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(machine.run("littoral-agent", "status", "--json", "--config", CONFIG))
+    return told

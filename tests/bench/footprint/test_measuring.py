@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.device import packages
 from bench.footprint import __main__, measuring, site
 from bench.footprint.budget import BUDGETS
 
@@ -20,7 +21,7 @@ def test_packages_of_another_architecture_count_where_both_are_there(tmp_path: P
         ("littoral-client-dev_1_arm64", 9),
     ):
         (built / f"{name}.deb").write_bytes(bytes(size))
-    debs = {name: next(built.glob(f"{name}_*")) for name in measuring.PACKAGES}
+    debs = {name: next(built.glob(f"{name}_*")) for name in packages.DEVICE}
     (built / "littoral-agent_1_armhf.deb").write_bytes(bytes(1_000_000))
     readings = measuring.sizes(debs, built)
     assert {name: reading.value for name, reading in readings.items()} == pytest.approx(
